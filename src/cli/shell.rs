@@ -1,0 +1,75 @@
+//! All output of the program: standard output for results, standard error for the rest.
+//!
+//! A closed pipe (`svhcheck … | head`) is a success, as it is for ripgrep and cargo.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use super::exit::Exit;
+
+/// The two output streams. Colours are dropped where the stream is not a terminal.
+#[derive(Debug)]
+pub struct Shell {
+    out: anstream::AutoStream<io::Stdout>,
+    err: anstream::AutoStream<io::Stderr>,
+}
+
+impl Shell {
+    /// The process's own standard streams.
+    pub fn new() -> Self {
+        Self {
+            out: anstream::AutoStream::auto(io::stdout()),
+            err: anstream::AutoStream::auto(io::stderr()),
+        }
+    }
+
+    /// Where results go. Wrap in a `BufWriter` for anything long.
+    pub fn out(&mut self) -> &mut impl Write {
+        &mut self.out
+    }
+
+    /// Prints `warning: message` on standard error.
+    pub fn warn(&mut self, message: impl std::fmt::Display) {
+        // Nothing is left to tell the user if standard error itself is gone.
+        let _ = writeln!(self.err, "\x1b[1;33mwarning\x1b[0m: {message}");
+    }
+
+    /// Prints `note: message` on standard error.
+    pub fn note(&mut self, message: impl std::fmt::Display) {
+        let _ = writeln!(self.err, "\x1b[1;36mnote\x1b[0m: {message}");
+    }
+
+    /// Prints an error with its chain of causes and returns the exit status for it.
+    pub fn error(&mut self, error: &anyhow::Error) -> ExitCode {
+        let broken_pipe = error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
+        if broken_pipe {
+            return Exit::Clean.into();
+        }
+        let _ = writeln!(self.err, "\x1b[1;31merror\x1b[0m: {error}");
+        for cause in error.chain().skip(1) {
+            let _ = writeln!(self.err, "  caused by: {cause}");
+        }
+        Exit::Trouble.into()
+    }
+
+    /// Prints clap's message: help and version are results, anything else is trouble.
+    pub fn clap(&mut self, error: &clap::Error) -> ExitCode {
+        let text = error.render();
+        if error.use_stderr() {
+            let _ = write!(self.err, "{}", text.ansi());
+            Exit::Trouble.into()
+        } else {
+            let _ = write!(self.out, "{}", text.ansi());
+            Exit::Clean.into()
+        }
+    }
+}
+
+impl Default for Shell {
+    fn default() -> Self {
+        Self::new()
+    }
+}

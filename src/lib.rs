@@ -1,0 +1,8 @@
+//! svhcheck tells which crates of a Rust build compile to the same thing under every way the
+//! build may run them, and who is to blame where one does not.
+//!
+//! This file is the map. The modules stand in layer order, highest first; a module imports only
+//! from modules below its own (`tests/tidy.rs` holds the table and fails on an upward path).
+//! `docs/architecture.md` is the tour.
+
+pub mod cli;
