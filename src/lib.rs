@@ -6,3 +6,8 @@
 //! `docs/architecture.md` is the tour.
 
 pub mod cli;
+// Layer 1.
+pub mod artifact;
+// Layer 0.
+pub mod bytes;
+pub mod digest;

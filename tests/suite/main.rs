@@ -7,4 +7,6 @@
     reason = "a panic is how a test fails, and a skip must be said"
 )]
 
+mod artifact;
+mod oracle;
 mod support;
