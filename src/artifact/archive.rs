@@ -13,6 +13,9 @@ use crate::bytes::Escaped;
 /// The metadata's name in an rlib: since rustc 1.41, and before.
 const METADATA_NAMES: [&[u8]; 2] = [b"lib.rmeta", b"rust.metadata.bin"];
 
+/// An archive of this length has no members.
+const MAGIC_LENGTH: usize = 8;
+
 /// A file in an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
@@ -57,29 +60,35 @@ pub(super) fn members<'a>(
             Err(error) => return Some(Err(error)),
         };
         let mut members = members;
-        let member = match members.next()? {
-            Ok(member) => member,
-            Err(error) => {
+        let member = match members.next() {
+            Some(Ok(member)) => member,
+            // The parser takes a symbol table that is cut short for the last of the file.
+            None if number == 0 && bytes.len() > MAGIC_LENGTH => {
+                let reason = "it is cut short, or not one".to_owned();
+                return Some(Err(failed("symbol table".to_owned(), reason, MAGIC_LENGTH)));
+            }
+            None => return None,
+            Some(Err(error)) => {
                 let step = format!("archive member {number}");
                 return Some(Err(failed(step, error.to_string(), end)));
             }
         };
         let (offset, size) = member.file_range();
-        let content = usize::try_from(offset)
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        let content = usize::try_from(size)
             .ok()
-            .zip(usize::try_from(size).ok())
-            .and_then(|(at, size)| Some((at, bytes.get(at..at.checked_add(size)?)?)));
-        let Some((offset, data)) = content else {
+            .and_then(|size| bytes.get(at..at.checked_add(size)?));
+        let Some(data) = content else {
             let step = format!("archive member {number} ({})", Escaped(member.name()));
             let reason = format!("its {size} bytes are cut short");
-            return Some(Err(failed(step, reason, end)));
+            return Some(Err(failed(step, reason, at)));
         };
         number += 1;
-        end = offset + data.len();
+        end = at + data.len();
         archive = Some(Ok(members));
         Some(Ok(Member {
             name: member.name(),
-            offset,
+            offset: at,
             data,
         }))
     })

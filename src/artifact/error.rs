@@ -50,7 +50,7 @@ pub enum ArtifactError {
         path: PathBuf,
     },
     /// The file is sound but holds no crate metadata.
-    #[error("{}: holds no crate metadata: {found}", Escaped::os(.path))]
+    #[error("{}: holds no crate metadata; it is {found}", Escaped::os(.path))]
     NoMetadata {
         /// The file.
         path: PathBuf,
@@ -58,7 +58,7 @@ pub enum ArtifactError {
         found: &'static str,
     },
     /// The archive or object around the metadata is damaged.
-    #[error("{}: {step}: {reason} at offset {offset:#x} of the file", Escaped::os(.path))]
+    #[error("{}: {step} at offset {offset:#x}: {reason}", Escaped::os(.path))]
     Container {
         /// The file.
         path: PathBuf,
@@ -116,7 +116,10 @@ impl std::fmt::Display for Base {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             0 => Ok(()),
-            base => write!(f, " of the metadata, which begins at {base:#x} of the file"),
+            base => write!(
+                f,
+                " (counted from {base:#x} of the file, where the metadata begins)"
+            ),
         }
     }
 }

@@ -104,9 +104,10 @@ pub fn open(path: &Path) -> Result<Artifact, ArtifactError> {
     } else {
         #[expect(unsafe_code, reason = "mapping a file has no safe interface")]
         // SAFETY: the map is read-only and private to this `Artifact`, which hands out no more than
-        // shared slices. Somebody who changes the file meanwhile could change the bytes under us;
-        // rustc, cargo and svhcheck itself put artifacts in place by renaming, which leaves the
-        // mapped file as it was, and no length or position is trusted twice without a check.
+        // shared slices. What cannot be ruled out is another process that writes into the very file
+        // meanwhile: the bytes could change under us, and touching a part that was cut off would
+        // end this process (SIGBUS). Compilers and build systems replace artifacts by a new file,
+        // which leaves the mapped one as it was, and svhcheck reads its own runs after their end.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
         Some(map)
     };

@@ -207,3 +207,63 @@ pub(super) fn crate_of_symbols(bytes: &[u8]) -> Option<String> {
         (hexadecimal && !name.is_empty()).then(|| name.to_owned())
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+
+    fn unwrap(head: &str, length: usize) -> Result<Range<usize>, String> {
+        let bytes = head.split(' ').map(|b| u8::from_str_radix(b, 16).unwrap());
+        let mut section: Vec<u8> = bytes.collect();
+        section.resize(length, 0);
+        unwrap_section(Path::new("pm.so"), &section, 0x1000).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn sections_of_every_form_are_told_apart() {
+        // The heads of real `.rustc` sections, by release.
+        let compressed = [
+            ("00 00 00 00 72 75 73 74 00 00 00 04 c5 57 7b 70", "deflate"), // 1.40
+            ("72 75 73 74 00 00 00 05 9d 56 09 70 13 d7 19 fe", "deflate"), // 1.47
+            ("72 75 73 74 00 00 00 05 ff 06 00 00 73 4e 61 50", "snappy"),  // 1.48
+            (
+                "72 75 73 74 00 00 00 07 00 00 02 a0 ff 06 00 00 73 4e 61 50",
+                "snappy",
+            ), // 1.70
+        ];
+        for (head, method) in compressed {
+            let error = unwrap(head, 2000).unwrap_err();
+            assert!(
+                error.contains(&format!("compressed with {method}")),
+                "{error}"
+            );
+        }
+        let plain = [
+            (
+                "72 75 73 74 00 00 00 08 00 00 04 df 72 75 73 74 00 00 00 08",
+                12,
+                1247,
+            ), // 1.73
+            (
+                "72 75 73 74 00 00 00 09 a2 04 00 00 00 00 00 00 72 75 73 74",
+                16,
+                1186,
+            ), // 1.76
+            (
+                "72 75 73 74 00 00 00 0a 28 04 00 00 00 00 00 00 72 75 73 74",
+                16,
+                1064,
+            ), // 1.95
+        ];
+        for (head, start, length) in plain {
+            assert_eq!(unwrap(head, start + length), Ok(start..start + length));
+            // A linker may pad the section, but nothing may be missing.
+            assert_eq!(unwrap(head, start + length + 7), Ok(start..start + length));
+            let error = unwrap(head, start + length - 1).unwrap_err();
+            assert!(error.contains("is cut short"), "{error}");
+        }
+        assert!(unwrap("72 75 73 74 00 00 00", 7).is_err());
+        assert!(unwrap("7f 45 4c 46", 4).is_err());
+    }
+}

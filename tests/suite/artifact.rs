@@ -275,6 +275,68 @@ fn the_metadata_range_is_the_rmeta_file_to_the_byte() {
     assert_eq!(rlib.metadata().unwrap().bytes(), rmeta);
 }
 
+/// A library that needs no sysroot, so that it compiles for any target.
+const NO_CORE: &str = r#"
+#![feature(no_core, lang_items)]
+#![allow(internal_features)]
+#![no_core]
+#[lang = "pointee_sized"] pub trait PointeeSized {}
+#[lang = "meta_sized"] pub trait MetaSized: PointeeSized {}
+#[lang = "sized"] pub trait Sized: MetaSized {}
+#[lang = "copy"] pub trait Copy {}
+impl Copy for u8 {}
+pub fn k(x: u8) -> u8 { x }
+"#;
+
+#[test]
+fn every_wrapper_and_dialect_holds_the_same_blob() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |file: &str| directory.path().join(file);
+    fs::write(at("nc.rs"), NO_CORE).unwrap();
+    for target in [
+        "x86_64-unknown-linux-gnu",
+        "i686-unknown-linux-gnu",
+        "s390x-unknown-linux-gnu",
+        "aarch64-apple-darwin",
+        "x86_64-pc-windows-msvc",
+        "x86_64-pc-windows-gnu",
+        "wasm32-unknown-unknown",
+        "powerpc64-ibm-aix",
+        "nvptx64-nvidia-cuda",
+    ] {
+        let compiled = support::scrubbed("rustc")
+            .current_dir(directory.path())
+            .env("RUSTC_BOOTSTRAP", "1")
+            .args([
+                "--crate-type=lib",
+                "--emit=link,metadata",
+                "nc.rs",
+                "--target",
+                target,
+            ])
+            .output()
+            .unwrap();
+        let test = "every_wrapper_and_dialect_holds_the_same_blob";
+        let what = format!("a rustc that compiles a library without core for {target}");
+        if !support::require(test, &what, compiled.status.success()) {
+            continue;
+        }
+        let rlib = artifact::open(&at("libnc.rlib")).unwrap();
+        let rmeta = fs::read(at("libnc.rmeta")).unwrap();
+        assert_eq!(rlib.metadata().unwrap().bytes(), rmeta, "{target}");
+        let root = artifact::read_root(&at("libnc.rlib")).unwrap();
+        assert_eq!(
+            (root.name.known(), root.triple.as_str()),
+            (Some("nc"), target)
+        );
+        let members = rlib.members().map(|m| m.unwrap().name.to_vec());
+        assert!(
+            members.into_iter().any(|name| name == b"lib.rmeta"),
+            "{target}"
+        );
+    }
+}
+
 #[test]
 fn the_empty_metadata_of_a_program_is_told_apart() {
     let directory = tempfile::tempdir().unwrap();

@@ -55,6 +55,11 @@ pub(super) fn root(blob: &[u8], header: &Header) -> Result<CrateRoot, Fault> {
             reason: FaultReason::UnknownVersion(header.version),
         });
     };
+    if at >= blob.len() {
+        let what = "it points beyond the end: the metadata is cut short";
+        let position = layout::preamble(header.version).map_or(0, |preamble| preamble.root.at());
+        return Err(header::value(position, "root position", what));
+    }
     let (minor, release) = header.minor().map_or((None, false), |(n, r)| (Some(n), r));
     let candidates = layout::candidates(header.version, minor);
     let (first, neighbours) = candidates

@@ -27,7 +27,7 @@ pub struct Header {
     /// The whole version string of the compiler. Always there in a version that is known; in an
     /// unknown one, if it could be found.
     pub rustc: Option<String>,
-    /// Where the root stands; absent in an unknown version.
+    /// Where the root stands, as the header claims; absent in an unknown version.
     pub root: Option<usize>,
     /// Where the part stands that the SVH does not cover (`METADATA_VERSION` 11), if there is one.
     pub(super) trailer: Option<usize>,
@@ -62,20 +62,16 @@ impl Header {
                 sentinel: true,
             });
         };
-        let (at, root) = match preamble.root {
+        let root = match preamble.root {
             RootPosition::BigEndian32(at) => {
-                let position = read(blob, at, "root position", Cursor::u32_be)?;
-                (at, u64::from(position))
+                u64::from(read(blob, at, "root position", Cursor::u32_be)?)
             }
-            RootPosition::LittleEndian64(at) => {
-                (at, read(blob, at, "root position", Cursor::u64_le)?)
-            }
+            RootPosition::LittleEndian64(at) => read(blob, at, "root position", Cursor::u64_le)?,
         };
-        let root = inside(blob, at, "root position", root)?;
         let trailer = match preamble.trailer {
             Some(at) => match read(blob, at, "trailer position", Cursor::u64_le)? {
                 0 => None, // a stub has none
-                position => Some(inside(blob, at, "trailer position", position)?),
+                position => Some(in_memory(position)),
             },
             None => None,
         };
@@ -87,7 +83,7 @@ impl Header {
         Ok(Self {
             version,
             rustc: Some(rustc),
-            root: Some(root),
+            root: Some(in_memory(root)),
             trailer,
             svh,
             body,
@@ -144,18 +140,9 @@ fn read<'a, T>(
     result.map_err(|error| unread(field, error))
 }
 
-/// A position that the blob claims, checked.
-fn inside(blob: &[u8], at: usize, field: &'static str, position: u64) -> Result<usize, Fault> {
-    usize::try_from(position)
-        .ok()
-        .filter(|position| *position < blob.len())
-        .ok_or_else(|| {
-            value(
-                at,
-                field,
-                "position beyond the end: the metadata is cut short",
-            )
-        })
+/// A position as a number that can be compared with a length; too large stays too large.
+fn in_memory(position: u64) -> usize {
+    usize::try_from(position).unwrap_or(usize::MAX)
 }
 
 pub(super) fn unread(field: &'static str, error: ReadError) -> Fault {

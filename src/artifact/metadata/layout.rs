@@ -26,6 +26,15 @@ pub(super) enum RootPosition {
     LittleEndian64(usize),
 }
 
+impl RootPosition {
+    /// Where the position itself stands.
+    pub(super) fn at(self) -> usize {
+        match self {
+            Self::BigEndian32(at) | Self::LittleEndian64(at) => at,
+        }
+    }
+}
+
 const P4: Preamble = Preamble {
     versions: (4, 4),
     root: RootPosition::BigEndian32(12),

@@ -1,7 +1,7 @@
 //! Crate metadata: the blob that rustc writes into every library, and what its root says.
 //!
-//! [`header`] reads the first bytes, [`layout`] holds what changed from release to release as a
-//! table, [`decode`] reads a root by a row of that table. `docs/rmeta.md` tells the format.
+//! `header` reads the first bytes, `layout` holds what changed from release to release as a
+//! table, `decode` reads a root by a row of that table. `docs/rmeta.md` tells the format.
 
 mod decode;
 mod header;
@@ -66,11 +66,11 @@ impl std::error::Error for Fault {}
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.element, self.field.split_once('.')) {
-            (Some(row), Some((table, field))) => write!(f, "{table}[{row}].{field}: ")?,
-            (Some(row), None) => write!(f, "{}[{row}]: ", self.field)?,
-            (None, _) => write!(f, "{}: ", self.field)?,
+            (Some(row), Some((table, field))) => write!(f, "{table}[{row}].{field}")?,
+            (Some(row), None) => write!(f, "{}[{row}]", self.field)?,
+            (None, _) => f.write_str(self.field)?,
         }
-        write!(f, "{} at offset {:#x}", self.reason, self.offset)
+        write!(f, " at offset {:#x}: {}", self.offset, self.reason)
     }
 }
 
@@ -396,5 +396,61 @@ words! {
         PanicRuntime = "panic_runtime",
         /// `#![profiler_runtime]`.
         ProfilerRuntime = "profiler_runtime",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_and_names_are_text_that_reads_back() {
+        let old = Svh::new_64(0x0c1c_df3a_4d74_ea82);
+        let new = Svh::new(0x0489_b0ff_2234_b28d_2b24_0686_f89a_4dde);
+        for (svh, text) in [
+            (old, "0c1cdf3a4d74ea82"),
+            (new, "0489b0ff2234b28d2b240686f89a4dde"),
+        ] {
+            let json = serde_json::to_string(&svh).unwrap();
+            assert_eq!(json, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<Svh>(&json).unwrap(), svh);
+        }
+        assert_ne!(Svh::new(1), Svh::new_64(1), "of two compilers");
+        assert!("0c1c".parse::<Svh>().is_err() && "+c1cdf3a4d74ea82".parse::<Svh>().is_err());
+        let id = StableCrateId(0xbe0);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for name in [
+            CrateName::Known("serde".to_owned()),
+            CrateName::Predefined(635),
+        ] {
+            assert_eq!(name.to_string().parse(), Ok(name));
+        }
+    }
+
+    #[test]
+    fn a_fault_tells_field_row_and_place() {
+        let mut blob = b"rust\0\0\0\x09".to_vec();
+        let fault = Metadata::parse(&blob).unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "root position at offset 0x8: 8 bytes expected but 0 left"
+        );
+        blob[7] = 200;
+        let fault = Metadata::parse(&blob).unwrap().root().unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "metadata version at offset 0x7: METADATA_VERSION 200 is unknown: this svhcheck reads 4 to 11"
+        );
+        let fault = Fault {
+            offset: 0x1f2,
+            field: "crate_deps.hash",
+            element: Some(3),
+            reason: FaultReason::Value("wrong"),
+        };
+        assert_eq!(
+            fault.to_string(),
+            "crate_deps[3].hash at offset 0x1f2: wrong"
+        );
     }
 }
