@@ -4,6 +4,7 @@
 //! `Args` struct (what was typed) and a `run` function (what it means).
 
 pub mod exit;
+mod inspect;
 pub mod shell;
 
 use std::ffi::OsString;
@@ -24,7 +25,10 @@ struct Cli {
 
 /// One variant per command; the work is in the file of the same name.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Show what an artifact is: its crate, its SVH, its dependencies and their SVHs
+    Inspect(inspect::Args),
+}
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
 pub fn main(args: Vec<OsString>) -> ExitCode {
@@ -39,6 +43,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli, _shell: &mut Shell) -> anyhow::Result<Exit> {
-    match cli.command {}
+fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
+    match cli.command {
+        Command::Inspect(args) => inspect::run(&args, shell),
+    }
 }

@@ -8,5 +8,6 @@
 )]
 
 mod artifact;
+mod inspect;
 mod oracle;
 mod support;
