@@ -92,7 +92,6 @@ impl<'de> serde::Deserialize<'de> for Digest {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
     use super::*;
 

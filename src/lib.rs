@@ -5,9 +5,12 @@
 //! from modules below its own (`tests/tidy.rs` holds the table and fails on an upward path).
 //! `docs/architecture.md` is the tour.
 
+// The command line: the only module that prints.
 pub mod cli;
-// Layer 1.
+
+// File formats: archives, objects, metadata.
 pub mod artifact;
-// Layer 0.
+
+// Leaves.
 pub mod bytes;
 pub mod digest;
