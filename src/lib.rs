@@ -11,6 +11,11 @@ pub mod cli;
 // File formats: archives, objects, metadata.
 pub mod artifact;
 
+// rustc's command line, dep-info and identity.
+pub mod rustc;
+
 // Leaves.
 pub mod bytes;
 pub mod digest;
+pub mod interrupt;
+pub mod os_text;

@@ -1,0 +1,103 @@
+//! Paths, arguments and variables in JSON without loss: a string where they are UTF-8 (nearly
+//! always), a list of bytes where not. For use with `#[serde(with = …)]`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Utf8(String),
+    Bytes(Vec<u8>),
+}
+
+impl From<&OsString> for Text {
+    fn from(value: &OsString) -> Self {
+        match value.to_str() {
+            Some(text) => Text::Utf8(text.to_owned()),
+            None => Text::Bytes(value.as_bytes().to_vec()),
+        }
+    }
+}
+
+impl From<Text> for OsString {
+    fn from(value: Text) -> Self {
+        match value {
+            Text::Utf8(text) => text.into(),
+            Text::Bytes(bytes) => OsString::from_vec(bytes),
+        }
+    }
+}
+
+/// A list of arguments.
+pub mod list {
+    use std::ffi::OsString;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Text;
+
+    /// Writes the list.
+    pub fn serialize<S: Serializer>(value: &[OsString], to: S) -> Result<S::Ok, S::Error> {
+        value
+            .iter()
+            .map(Text::from)
+            .collect::<Vec<_>>()
+            .serialize(to)
+    }
+
+    /// Reads the list.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<OsString>, D::Error> {
+        let list = Vec::<Text>::deserialize(from)?;
+        Ok(list.into_iter().map(OsString::from).collect())
+    }
+}
+
+/// Variables by name, as a list of pairs (a JSON key must be UTF-8, a variable need not be).
+pub mod vars {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Text;
+
+    /// Writes the pairs, sorted by name.
+    pub fn serialize<S: Serializer>(
+        value: &BTreeMap<OsString, OsString>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let pairs = value
+            .iter()
+            .map(|(name, value)| (Text::from(name), Text::from(value)));
+        pairs.collect::<Vec<_>>().serialize(to)
+    }
+
+    /// Reads the pairs.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<OsString, OsString>, D::Error> {
+        let pairs = Vec::<(Text, Text)>::deserialize(from)?;
+        Ok(pairs
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_not_utf8_survive() {
+        #[derive(Serialize, Deserialize)]
+        struct Sample(#[serde(with = "list")] Vec<OsString>);
+        let sample = Sample(vec!["plain".into(), OsString::from_vec(b"\xff/x".to_vec())]);
+        let text = serde_json::to_string(&sample).unwrap();
+        assert_eq!(text, r#"["plain",[255,47,120]]"#);
+        assert_eq!(serde_json::from_str::<Sample>(&text).unwrap().0, sample.0);
+    }
+}
