@@ -8,6 +8,9 @@
 // The command line: the only module that prints.
 pub mod cli;
 
+// Build systems become actions.
+pub mod project;
+
 // File formats: archives, objects, metadata.
 pub mod artifact;
 

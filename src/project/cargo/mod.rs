@@ -1,0 +1,194 @@
+//! Cargo: runs the user's own `cargo build` with svhcheck as `RUSTC_WRAPPER` and turns what ran
+//! into [`Action`]s.
+//!
+//! The build has a target directory of its own (`<target>/svhcheck/…`), so the user's is never
+//! touched, and Cargo's freshness does the rest: a second call compiles, and records, only what
+//! changed. What belongs to the current build is what Cargo reports as built or fresh
+//! (`compiler-artifact` messages); the command behind each comes from the records.
+
+mod actions;
+mod area;
+mod command;
+mod members;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::Message;
+
+use super::pattern::{NoMatch, Pattern, PatternError};
+use super::recorded::{BOOTSTRAP_VAR, RECORD_VAR, RecordError};
+use super::{Build, TargetKind};
+use crate::interrupt::Interrupt;
+use crate::rustc::toolchain::{Toolchain, ToolchainError};
+
+use actions::Records;
+use area::Area;
+use members::Members;
+
+/// What to record.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Where the user stands; the workspace is the one around it.
+    pub folder: PathBuf,
+    /// Patterns as typed; none means `//...`.
+    pub patterns: Vec<String>,
+    /// Arguments for `cargo build`, as typed behind `--`.
+    pub cargo_args: Vec<OsString>,
+    /// Whether rustc must accept `-Z` options in the recorded compiles (for `hollow`).
+    pub unstable: bool,
+    /// Whether dependencies from registries, git and paths are judged too.
+    pub deps: bool,
+    /// Whether cargo's own progress is silenced.
+    pub quiet: bool,
+}
+
+/// Why a Cargo build could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum CargoError {
+    /// cargo could not be started.
+    #[error("cannot run `cargo`: {0}; install it, or put it on PATH")]
+    Start(io::Error),
+    /// cargo does not see a workspace here.
+    #[error(
+        "no Cargo workspace to check: {0}; run svhcheck inside one, or name it with `-- --manifest-path PATH`"
+    )]
+    NoWorkspace(String),
+    /// `cargo metadata` said something unexpected.
+    #[error("cannot read `cargo metadata`: {0}")]
+    Metadata(#[from] cargo_metadata::Error),
+    /// An argument that svhcheck sets itself.
+    #[error("`{0}` cannot be passed to cargo: svhcheck sets it for the recording")]
+    Reserved(String),
+    /// The user's build fails; cargo and rustc have said why.
+    #[error("the build fails, so there is nothing to check (cargo's message is above){hint}")]
+    BuildFails {
+        /// What else may have caused it, or nothing.
+        hint: &'static str,
+    },
+    /// A bad pattern.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// A pattern without a match.
+    #[error(transparent)]
+    NoMatch(#[from] NoMatch),
+    /// The target directory cannot be written.
+    #[error("cannot write below {}: {source}; choose another place with CARGO_TARGET_DIR", .path.display())]
+    TargetDir {
+        /// The folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Two at once in one target directory.
+    #[error("another svhcheck is at work in {}; wait for it, or choose another place with CARGO_TARGET_DIR", .0.display())]
+    Busy(PathBuf),
+    /// A file of the recording could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A record is damaged.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// rustc does not answer.
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    /// Cargo calls a crate fresh of which no record is there.
+    #[error("no record of `{id}`, which cargo calls fresh; remove {} and run again", .folder.display())]
+    Unrecorded {
+        /// The crate.
+        id: String,
+        /// The recording area.
+        folder: PathBuf,
+    },
+}
+/// Runs the build and returns its actions, those that the patterns choose.
+pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoError> {
+    command::reject_reserved(&request.cargo_args)?;
+    let env = command::scrubbed(std::env::vars_os().collect());
+    let metadata = command::metadata(request, &env)?;
+    let root = metadata.workspace_root.as_std_path();
+    let members = Members::of(&metadata);
+    let folder = request.folder.strip_prefix(root).unwrap_or(Path::new(""));
+    let patterns = request
+        .patterns
+        .iter()
+        .map(|text| Pattern::parse(text, &folder.to_string_lossy()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let chosen = members.select(&patterns)?;
+
+    let rustc = env
+        .get(OsStr::new("RUSTC"))
+        .map_or(PathBuf::from("rustc"), PathBuf::from);
+    let toolchain = Toolchain::resolve(&rustc, &env, &request.folder)?;
+    let bootstrap = request.unstable && !toolchain.unstable;
+    let area = Area::open(&metadata.target_directory.as_std_path().join("svhcheck"))?;
+    let (build_dir, records) = area.recording(bootstrap)?;
+    let scratch = area.scratch()?;
+
+    let mut notes = command::wrappers_switched_off(root);
+    let mut cargo = command::cargo(&env, &request.folder);
+    cargo
+        .args(["build", "--message-format=json-render-diagnostics"])
+        .args(["--config", "build.incremental=false", "--target-dir"])
+        .arg(&build_dir)
+        .env("RUSTC_WRAPPER", std::env::current_exe()?)
+        .env("RUSTC_WORKSPACE_WRAPPER", "")
+        .env(RECORD_VAR, &records);
+    if bootstrap {
+        cargo.env(BOOTSTRAP_VAR, "1");
+    }
+    if request.quiet {
+        cargo.arg("--quiet");
+    }
+    if !command::chooses_packages(&request.cargo_args) {
+        cargo.args(members.package_flags(&chosen));
+    }
+    cargo.args(&request.cargo_args);
+    let messages = command::run(&mut cargo, interrupt, bootstrap)?;
+
+    let mut build = Build {
+        root: root.to_path_buf(),
+        actions: Vec::new(),
+        without_metadata: Vec::new(),
+        scratch,
+        notes: Vec::new(),
+        bootstrap,
+    };
+    let known = Records::read(&records)?;
+    let script_env = actions::script_env(&messages);
+    for message in &messages {
+        let Message::CompilerArtifact(artifact) = message else {
+            continue;
+        };
+        let member = members.find(&artifact.package_id.repr);
+        let wanted = match member {
+            Some(member) => chosen.contains(&(member.folder.clone(), artifact.target.name.clone())),
+            None => request.deps,
+        };
+        if !wanted {
+            continue;
+        }
+        let package = actions::package(&metadata, artifact, member.is_some());
+        let id = actions::label(&package, member, artifact);
+        if actions::kind(artifact) == TargetKind::NoMetadata {
+            build
+                .without_metadata
+                .push((id, actions::why_no_metadata(artifact)));
+            continue;
+        }
+        let record = known.find(artifact).ok_or_else(|| CargoError::Unrecorded {
+            id: id.clone(),
+            folder: area.folder.clone(),
+        })?;
+        let script = script_env.get(&artifact.package_id.repr);
+        build
+            .actions
+            .push(actions::action(id, package, artifact, record, script)?);
+    }
+    actions::number_equal_ids(&mut build.actions);
+    build.without_metadata.sort();
+    build.without_metadata.dedup();
+    build.notes.append(&mut notes);
+    Ok(build)
+}
