@@ -8,6 +8,9 @@
 // The command line: the only module that prints.
 pub mod cli;
 
+// Strategies, variations and trials, as data.
+pub mod plan;
+
 // Build systems become actions.
 pub mod project;
 
