@@ -8,6 +8,9 @@
 // The command line: the only module that prints.
 pub mod cli;
 
+// A trial becomes a run.
+pub mod replay;
+
 // Strategies, variations and trials, as data.
 pub mod plan;
 

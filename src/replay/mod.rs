@@ -1,0 +1,227 @@
+//! Runs trials: stages a folder for each, starts rustc in it, stops it when it has shown enough and
+//! reads what it made.
+//!
+//! A failing rustc is a fact in the [`Run`], not an error; an error means that svhcheck could not
+//! do its own part.
+
+pub mod launch;
+pub mod stage;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fs_err as fs;
+
+use crate::artifact::metadata::CrateRoot;
+use crate::artifact::{self, ArtifactError};
+use crate::interrupt::Interrupt;
+use crate::plan::{Stop, Trial};
+use crate::project::Action;
+use crate::rustc::toolchain::Toolchain;
+
+use launch::{End, Launch};
+use stage::Staged;
+
+/// What all replays of a check share.
+#[derive(Debug)]
+pub struct Replayer {
+    /// The compiler.
+    pub toolchain: Toolchain,
+    /// Where runs get their folders.
+    pub scratch: PathBuf,
+    /// How long one compile may take.
+    pub timeout: Duration,
+    /// Ends everything.
+    pub interrupt: Interrupt,
+}
+
+/// How a trial came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It made metadata.
+    Made(Box<CrateRoot>),
+    /// rustc did not; the text says how it ended and its first error.
+    Failed(String),
+}
+
+/// A trial that was run.
+#[derive(Debug)]
+pub struct Run {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The artifact that was read, if there is one. It lives in `folder`.
+    pub artifact: Option<PathBuf>,
+    /// The run's folder; gone with the run.
+    pub folder: tempfile::TempDir,
+}
+
+/// Why a trial could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The compiler could not be started.
+    #[error("cannot run `{}`: {source}", .program.display())]
+    Start {
+        /// The compiler.
+        program: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The disk is full: no verdict would mean anything.
+    #[error("no space left below {}: free some, or put the target directory elsewhere with CARGO_TARGET_DIR", .0.display())]
+    DiskFull(PathBuf),
+    /// A file of the run could not be made or read.
+    #[error(transparent)]
+    Io(io::Error),
+    /// An artifact could not be read.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+}
+
+impl Replayer {
+    /// Runs one trial. `slot` tells the worker's number, so that runs bound to one processor do
+    /// not share it.
+    pub fn run(
+        &self,
+        action: &Action,
+        trial: &Trial,
+        incremental: &Path,
+        slot: usize,
+    ) -> Result<Run, ReplayError> {
+        let result = self.run_inner(action, trial, incremental, slot);
+        result.map_err(|error| match error {
+            ReplayError::Io(source)
+                if source.raw_os_error() == Some(nix::errno::Errno::ENOSPC as i32) =>
+            {
+                ReplayError::DiskFull(self.scratch.clone())
+            }
+            ReplayError::Io(source) if source.kind() == io::ErrorKind::Interrupted => {
+                ReplayError::Interrupted
+            }
+            error => error,
+        })
+    }
+
+    fn run_inner(
+        &self,
+        action: &Action,
+        trial: &Trial,
+        incremental: &Path,
+        slot: usize,
+    ) -> Result<Run, ReplayError> {
+        let folder = tempfile::Builder::new()
+            .prefix("run-")
+            .tempdir_in(&self.scratch)
+            .map_err(ReplayError::Io)?;
+        let incremental = trial.incremental.then_some(incremental);
+        let staged =
+            Staged::new(action, trial, folder.path(), incremental).map_err(ReplayError::Io)?;
+        let launch = Launch {
+            program: &self.toolchain.rustc,
+            staged: &staged,
+            changes: &trial.changes,
+            stop_at_metadata: trial.stop == Stop::Metadata,
+            timeout: self.timeout,
+            slot,
+        };
+        let ended = launch.run(&self.interrupt).map_err(|source| {
+            if source.kind() == io::ErrorKind::Interrupted {
+                ReplayError::Interrupted
+            } else {
+                ReplayError::Start {
+                    program: self.toolchain.rustc.clone(),
+                    source,
+                }
+            }
+        })?;
+        if self.interrupt.is_set() {
+            return Err(ReplayError::Interrupted);
+        }
+        if String::from_utf8_lossy(&ended.stderr).contains("No space left on device (os error 28)")
+        {
+            return Err(ReplayError::DiskFull(self.scratch.clone()));
+        }
+        let failed = |why: String| Outcome::Failed(why);
+        let (outcome, artifact) = match ended.end {
+            End::TimedOut => (
+                failed(format!(
+                    "rustc was ended after {} s",
+                    self.timeout.as_secs()
+                )),
+                None,
+            ),
+            End::Status(status) if !status.success() => (
+                failed(format!(
+                    "rustc failed ({status}): {}",
+                    first_error(&ended.stderr)
+                )),
+                None,
+            ),
+            End::Status(_) | End::Stopped => match made(&staged.outputs) {
+                Some(path) => match artifact::open(&path)?.root() {
+                    Ok(root) => (Outcome::Made(Box::new(root)), Some(path)),
+                    Err(error) => (failed(error.to_string()), None),
+                },
+                None => (failed("rustc ended without metadata".to_owned()), None),
+            },
+        };
+        Ok(Run {
+            outcome,
+            artifact,
+            folder,
+        })
+    }
+}
+
+/// The first output that is there and not empty.
+fn made(outputs: &[PathBuf]) -> Option<PathBuf> {
+    outputs
+        .iter()
+        .find(|path| fs::metadata(path).is_ok_and(|meta| meta.len() > 0))
+        .cloned()
+}
+
+/// The first error message of rustc's JSON (or plain) standard error, in one line.
+pub fn first_error(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let message = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        let error = value.get("level")?.as_str()?.starts_with("error");
+        error
+            .then(|| value.get("message")?.as_str().map(str::to_owned))
+            .flatten()
+    };
+    let json = text.lines().find_map(message);
+    let plain = || {
+        text.lines()
+            .find(|line| !line.starts_with('{') && !line.trim().is_empty())
+            .map(str::to_owned)
+    };
+    let found = json
+        .or_else(plain)
+        .unwrap_or_else(|| "it said nothing".to_owned());
+    found
+        .split('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(300)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_is_found_in_json_and_in_plain_text() {
+        let json = br#"{"$message_type":"diagnostic","message":"unused","level":"warning"}
+{"$message_type":"diagnostic","message":"cannot find `x`\nin this scope","level":"error"}"#;
+        assert_eq!(first_error(json), "cannot find `x`");
+        assert_eq!(first_error(b"\nLLVM is sad\n"), "LLVM is sad");
+        assert_eq!(first_error(b""), "it said nothing");
+    }
+}
