@@ -8,6 +8,12 @@
 // The command line: the only module that prints.
 pub mod cli;
 
+// What svhcheck says of a build: one page per lint.
+pub mod lint;
+
+// Two compiles, or two artifacts: what is unequal.
+pub mod compare;
+
 // A trial becomes a run.
 pub mod replay;
 

@@ -1,0 +1,142 @@
+//! The lints: what svhcheck says of a build, one Markdown page each in `lints/`.
+//!
+//! A page is the registry entry, the explanation and the documentation in one; nothing about a lint
+//! is written twice.
+
+pub mod page;
+
+use std::fmt;
+
+use page::Page;
+
+/// Every page, by id.
+const PAGES: &[&str] = &[
+    include_str!("../../lints/svh-flag-mismatch.md"),
+    include_str!("../../lints/svh-infected.md"),
+    include_str!("../../lints/svh-unstable.md"),
+];
+
+/// All lints, sorted by id.
+pub fn registry() -> Vec<Page> {
+    PAGES
+        .iter()
+        .map(|text| Page::parse(text).expect("a test reads every page"))
+        .collect()
+}
+
+/// The page of one lint.
+pub fn page(id: &str) -> Option<Page> {
+    registry().into_iter().find(|page| page.id == id)
+}
+
+/// What a finding does to the exit status.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Not shown.
+    Allow,
+    /// Shown.
+    Warn,
+    /// Shown, and the exit status is 1.
+    Deny,
+}
+
+/// How sure a finding is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// It could change the output; no run has shown that it does.
+    Hazard,
+    /// A run with everything else pinned gave another output.
+    Confirmed,
+    /// It was seen, and so far changed nothing.
+    Harmless,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Level::Allow => "allow",
+            Level::Warn => "warn",
+            Level::Deny => "deny",
+        })
+    }
+}
+
+/// Whose code is to blame.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Culprit {
+    /// Name and version of the package, where it is known.
+    pub package: Option<String>,
+    /// What of it.
+    pub kind: CulpritKind,
+    /// The function, where it is known.
+    pub function: Option<String>,
+    /// File and line, where they are known.
+    pub location: Option<String>,
+}
+
+/// What kind of code is to blame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CulpritKind {
+    /// A proc macro that the crate uses.
+    ProcMacro,
+    /// A build script.
+    BuildScript,
+    /// The crate's own source (`env!`, `include!`).
+    Source,
+    /// The command lines that the build rules made.
+    Flags,
+    /// The compiler.
+    Rustc,
+}
+
+/// What a lint says about one crate.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Finding {
+    /// The lint's id.
+    pub lint: String,
+    /// Its level here.
+    pub level: Level,
+    /// How sure it is.
+    pub grade: Grade,
+    /// Id of the crate.
+    #[serde(rename = "crate")]
+    pub krate: String,
+    /// Whose code is to blame, where that is known.
+    pub culprit: Option<Culprit>,
+    /// What moved the SVH: a variation (`env`), an argument or a variable; `null` where no run
+    /// could tell.
+    pub factor: Option<String>,
+    /// The environment variables or arguments of that factor, where they could be told; sorted.
+    pub names: Vec<String>,
+    /// One sentence.
+    pub message: String,
+    /// What was run and seen, a sentence each.
+    pub evidence: Vec<String>,
+    /// What to change.
+    pub help: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_is_read_and_registered_once() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/lints");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter_map(|name| name.strip_suffix(".md").map(str::to_owned))
+            .collect();
+        files.sort();
+        let ids: Vec<String> = registry().into_iter().map(|page| page.id).collect();
+        assert_eq!(ids, files);
+    }
+}
