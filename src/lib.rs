@@ -8,6 +8,9 @@
 // The command line: the only module that prints.
 pub mod cli;
 
+// Why two compiles differ.
+pub mod attribute;
+
 // What svhcheck says of a build: one page per lint.
 pub mod lint;
 
