@@ -8,6 +8,12 @@
 // The command line: the only module that prints.
 pub mod cli;
 
+// The straight line from a build to a report.
+pub mod check;
+
+// What was found, and its renderers.
+pub mod report;
+
 // Why two compiles differ.
 pub mod attribute;
 

@@ -3,9 +3,13 @@
 //! The only module that prints, and the only user of `anyhow`. One file per command, each with an
 //! `Args` struct (what was typed) and a `run` function (what it means).
 
+pub mod check;
 pub mod exit;
 mod inspect;
+pub mod progress;
 pub mod shell;
+pub mod signals;
+pub mod wrapper;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -17,13 +21,25 @@ use shell::Shell;
 
 /// Tells which crates of a Rust build are safe to pipeline, cache and build remotely.
 #[derive(Debug, Parser)]
-#[command(name = "svhcheck", version, about)]
+#[command(
+    name = "svhcheck",
+    version,
+    about,
+    args_conflicts_with_subcommands = true
+)]
+#[command(
+    after_help = "Exit status: 0 nothing found, 1 findings, 2 svhcheck could not check, 130 interrupted."
+)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+
+    #[command(flatten)]
+    check: check::Args,
 }
 
-/// One variant per command; the work is in the file of the same name.
+/// One variant per command; the work is in the file of the same name. Without one, targets are
+/// checked.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show what an artifact is: its crate, its SVH, its dependencies and their SVHs
@@ -33,7 +49,10 @@ enum Command {
 /// Runs the program with `args` (the program's name first) and returns its exit status.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let mut shell = Shell::new();
-    let cli = match Cli::try_parse_from(args) {
+    if let Some(folder) = wrapper::folder() {
+        return wrapper::run(&folder, &args, &mut shell);
+    }
+    let cli = match Cli::try_parse_from(mark_exclusions(args)) {
         Ok(cli) => cli,
         Err(error) => return shell.clap(&error),
     };
@@ -45,6 +64,24 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
     match cli.command {
-        Command::Inspect(args) => inspect::run(&args, shell),
+        None => check::run(cli.check, shell),
+        Some(Command::Inspect(args)) => inspect::run(&args, shell),
     }
+}
+
+/// Stands before a pattern that takes away, in the place of its dash. No argument of the operating
+/// system can hold it.
+const TAKES_AWAY: char = '\0';
+
+/// Marks patterns that take away (`-//x`): clap would read them as options.
+fn mark_exclusions(args: Vec<OsString>) -> Vec<OsString> {
+    let ours = args.iter().take_while(|arg| *arg != "--").count();
+    let mark =
+        |(at, arg): (usize, OsString)| match arg.to_str().and_then(|arg| arg.strip_prefix('-')) {
+            Some(pattern) if at < ours && pattern.starts_with("//") => {
+                format!("{TAKES_AWAY}{pattern}").into()
+            }
+            _ => arg,
+        };
+    args.into_iter().enumerate().map(mark).collect()
 }

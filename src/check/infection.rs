@@ -1,0 +1,144 @@
+//! Who is infected: a crate that is stable by itself but loads one that is not.
+//!
+//! rustc writes the SVHs of all loaded crates, direct or not, into a crate's metadata; a dependency's
+//! SVH always enters the SVH of the crates that load it (`docs/strategies.md`). A proc macro's
+//! metadata lists nothing, so what it was given (`--extern`) counts for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::project::{Action, Build, TargetKind};
+use crate::report::Verdict;
+
+use super::judge::Judged;
+
+/// Marks infected crates, strategy by strategy, and adds their findings.
+pub(super) fn spread(build: &Build, mut judged: Vec<Judged>) -> Vec<Judged> {
+    judged.sort_by(|a, b| a.verdict.id.cmp(&b.verdict.id));
+    let loads = loads(build, &judged);
+    let verdicts: BTreeMap<String, BTreeMap<String, Verdict>> = judged
+        .iter()
+        .map(|own| {
+            let strategies = own.verdict.strategies.iter();
+            (
+                own.verdict.id.clone(),
+                strategies
+                    .map(|(name, own)| (name.clone(), own.verdict))
+                    .collect(),
+            )
+        })
+        .collect();
+    for own in &mut judged {
+        let mut by = BTreeSet::new();
+        for (name, strategy) in &mut own.verdict.strategies {
+            let guilty = |id: &&String| {
+                verdicts
+                    .get(*id)
+                    .and_then(|own| own.get(name))
+                    .is_some_and(|own| own.is_guilty())
+            };
+            let sources: Vec<&String> = loads
+                .get(&own.verdict.id)
+                .into_iter()
+                .flatten()
+                .filter(guilty)
+                .collect();
+            if !sources.is_empty() && strategy.verdict == Verdict::Safe {
+                strategy.verdict = Verdict::Infected;
+            }
+            by.extend(sources.into_iter().cloned());
+        }
+        own.verdict.infected_by = by.into_iter().collect();
+        let worst = own.verdict.strategies.values().map(|own| own.verdict).max();
+        own.verdict.verdict = worst.unwrap_or(own.verdict.verdict);
+        if own.verdict.verdict == Verdict::Infected {
+            own.findings
+                .push(finding(&own.verdict.id, &own.verdict.infected_by));
+        }
+    }
+    judged
+}
+
+/// For each crate, every crate that it loads, directly or through others.
+fn loads(build: &Build, judged: &[Judged]) -> BTreeMap<String, BTreeSet<String>> {
+    let direct: BTreeMap<&str, BTreeSet<&str>> = judged
+        .iter()
+        .filter_map(|own| {
+            let action = build
+                .actions
+                .iter()
+                .find(|action| action.id == own.verdict.id)?;
+            Some((own.verdict.id.as_str(), direct(build, action, own)))
+        })
+        .collect();
+    direct
+        .keys()
+        .map(|id| {
+            let mut found: BTreeSet<String> = BTreeSet::new();
+            let mut open = vec![*id];
+            while let Some(next) = open.pop() {
+                for dep in direct.get(next).into_iter().flatten() {
+                    if found.insert((*dep).to_owned()) {
+                        open.push(dep);
+                    }
+                }
+            }
+            ((*id).to_owned(), found)
+        })
+        .collect()
+}
+
+fn direct<'a>(build: &'a Build, action: &Action, judged: &Judged) -> BTreeSet<&'a str> {
+    let externs = action.args.externs();
+    build
+        .actions
+        .iter()
+        .filter(|other| other.id != action.id)
+        .filter(|other| {
+            let name = other.args.crate_name();
+            let extra = other.args.extra_filename();
+            let in_table = judged.root.deps.iter().any(|dep| {
+                dep.extra_filename == extra && dep.name.known().is_none_or(|own| Some(own) == name)
+            });
+            let given = externs.iter().any(|(_, path)| {
+                other
+                    .outputs
+                    .iter()
+                    .any(|output| output.file_stem() == path.file_stem())
+            });
+            in_table || (action.kind == TargetKind::ProcMacro && given)
+        })
+        .map(|other| other.id.as_str())
+        .collect()
+}
+
+fn finding(id: &str, by: &[String]) -> Finding {
+    let page = lint::page("svh-infected");
+    let guilty = by
+        .iter()
+        .map(|own| format!("`{own}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    Finding {
+        lint: "svh-infected".to_owned(),
+        level: page.map_or(Level::Warn, |page| page.level),
+        grade: Grade::Hazard,
+        krate: id.to_owned(),
+        culprit: Some(Culprit {
+            package: by.first().cloned(),
+            kind: CulpritKind::Source,
+            function: None,
+            location: None,
+        }),
+        factor: None,
+        names: by.to_vec(),
+        message: format!("stable by itself, but it loads {guilty}, whose SVH moves"),
+        evidence: vec![
+            "every compile of it against the recorded dependencies gave one SVH".to_owned(),
+            format!(
+                "its metadata records the SVH of {guilty}; it was not compiled against another"
+            ),
+        ],
+        help: format!("nothing is wrong here: fix {guilty}"),
+    }
+}

@@ -1,0 +1,273 @@
+//! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
+
+mod infection;
+mod judge;
+mod sides;
+mod verdict;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::interrupt::Interrupt;
+use crate::plan::strategy::{SideEdits, Strategy};
+use crate::plan::variation::Variation;
+use crate::project::cargo::{self, CargoError};
+use crate::project::{Action, Build};
+use crate::replay::{ReplayError, Replayer};
+use crate::report::{CrateVerdict, NotChecked, Report, Summary, json};
+use crate::rustc::toolchain::{Toolchain, ToolchainError};
+
+use judge::{Judge, Judged};
+
+/// How to check, once the build is recorded.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The strategies, in the order in which they are reported.
+    pub strategies: Vec<Strategy>,
+    /// What the user's build rules do on one side only.
+    pub edits: SideEdits,
+    /// The variations.
+    pub vary: Vec<Variation>,
+    /// Compiles of each replayed side.
+    pub runs: usize,
+    /// Compiles at one time.
+    pub jobs: usize,
+    /// Longest time for one compile.
+    pub timeout: Duration,
+}
+
+/// Why a check came to no report.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The build could not be recorded.
+    #[error(transparent)]
+    Cargo(#[from] CargoError),
+    /// rustc does not answer.
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    /// A compile could not be repeated.
+    #[error("while checking `{id}`: {source}")]
+    Replay {
+        /// The crate.
+        id: String,
+        /// What went wrong.
+        source: ReplayError,
+    },
+    /// Interrupted before there was anything to report.
+    #[error("interrupted")]
+    Interrupted,
+    /// The journal could not be written.
+    #[error(transparent)]
+    Journal(#[from] io::Error),
+    /// The patterns choose only targets without metadata.
+    #[error(
+        "nothing to check: none of the chosen targets is a library or proc macro, and only these have an SVH"
+    )]
+    Nothing,
+}
+
+/// What happens during a check, for whoever shows it. Every method may be left out.
+pub trait Events: Sync {
+    /// The build is recorded; this many crates will be judged.
+    fn recorded(&self, _build: &Build) {}
+    /// Work on a crate begins.
+    fn started(&self, _id: &str) {}
+    /// A crate has its verdict.
+    fn judged(&self, _verdict: &CrateVerdict) {}
+    /// No more crates will be judged.
+    fn finished(&self) {}
+}
+
+/// Records the build and checks its crates.
+pub fn check(
+    request: &cargo::Request,
+    settings: &Settings,
+    interrupt: &Interrupt,
+    events: &dyn Events,
+) -> Result<Report, CheckError> {
+    let build = cargo::record(request, interrupt).map_err(|error| {
+        if interrupt.is_set() {
+            CheckError::Interrupted
+        } else {
+            error.into()
+        }
+    })?;
+    let first = build.actions.first().ok_or(CheckError::Nothing)?;
+    let toolchain = Toolchain::resolve(&first.program, &first.env, &first.cwd)?;
+    events.recorded(&build);
+    let judged = judge_all(&build, &toolchain, settings, interrupt, events)?;
+    events.finished();
+    Ok(report(
+        &build,
+        &toolchain,
+        settings,
+        judged,
+        interrupt.is_set(),
+    ))
+}
+
+/// Judges every crate, the largest first, `jobs` at a time. An interrupt keeps what is done.
+fn judge_all(
+    build: &Build,
+    toolchain: &Toolchain,
+    settings: &Settings,
+    interrupt: &Interrupt,
+    events: &dyn Events,
+) -> Result<Vec<Judged>, CheckError> {
+    let replayer = Replayer {
+        toolchain: toolchain.clone(),
+        scratch: build.scratch.path().to_path_buf(),
+        timeout: settings.timeout,
+        interrupt: interrupt.clone(),
+    };
+    let mut queue: Vec<&Action> = build.actions.iter().collect();
+    queue.sort_by(|a, b| a.weight.cmp(&b.weight).then_with(|| b.id.cmp(&a.id)));
+    let queue = Mutex::new(queue);
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let (sender, results) = mpsc::channel();
+    let mut journal = File::create(journal_path(build))?;
+    std::thread::scope(|scope| {
+        for slot in 0..settings.jobs.max(1) {
+            let (sender, replayer, next) = (sender.clone(), &replayer, &next);
+            scope.spawn(move || {
+                while let Some(action) = next().filter(|_| !interrupt.is_set()) {
+                    events.started(&action.id);
+                    let judged = Judge {
+                        action,
+                        build,
+                        replayer,
+                        settings,
+                        slot,
+                    }
+                    .judge();
+                    let failed = judged.is_err();
+                    if sender.send((&action.id, judged)).is_err() || failed {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut done = Vec::new();
+        let mut failure = None;
+        for (id, result) in results {
+            match result {
+                Ok(judged) => {
+                    let line = serde_json::to_string(&judged.verdict).map_err(io::Error::from)?;
+                    writeln!(journal, "{line}")?;
+                    events.judged(&judged.verdict);
+                    done.push(judged);
+                }
+                Err(ReplayError::Interrupted) => {}
+                Err(source) => {
+                    // One crate that cannot be checked for want of disk or compiler means that
+                    // none can; end the others' compiles too.
+                    interrupt.trigger();
+                    failure.get_or_insert(CheckError::Replay {
+                        id: id.clone(),
+                        source,
+                    });
+                }
+            }
+        }
+        failure.map_or(Ok(done), Err)
+    })
+}
+
+/// Where verdicts are written as they come, one JSON object a line.
+fn journal_path(build: &Build) -> PathBuf {
+    let area = build.scratch.path().parent().unwrap_or(&build.root);
+    area.join("verdicts.jsonl")
+}
+
+fn report(
+    build: &Build,
+    toolchain: &Toolchain,
+    settings: &Settings,
+    judged: Vec<Judged>,
+    interrupted: bool,
+) -> Report {
+    let mut report = Report {
+        version: json::VERSION,
+        rustc: toolchain.version.clone(),
+        strategies: settings
+            .strategies
+            .iter()
+            .map(|own| own.name().to_owned())
+            .collect(),
+        variations: settings
+            .vary
+            .iter()
+            .map(|own| own.name().to_owned())
+            .collect(),
+        crates: Vec::new(),
+        findings: Vec::new(),
+        not_checked: not_checked(build, &judged, settings),
+        summary: Summary {
+            interrupted,
+            ..Summary::default()
+        },
+    };
+    for judged in infection::spread(build, judged) {
+        report.crates.push(judged.verdict);
+        report.findings.extend(judged.findings);
+    }
+    report.finish();
+    report
+}
+
+fn not_checked(build: &Build, judged: &[Judged], settings: &Settings) -> Vec<NotChecked> {
+    let mut found: Vec<NotChecked> = build
+        .without_metadata
+        .iter()
+        .map(|(what, why)| NotChecked {
+            what: what.clone(),
+            why: why.clone(),
+        })
+        .collect();
+    for action in &build.actions {
+        if !judged.iter().any(|judged| judged.verdict.id == action.id) {
+            let why = "the check was interrupted before its turn".to_owned();
+            found.push(NotChecked {
+                what: action.id.clone(),
+                why,
+            });
+        }
+    }
+    for own in judged {
+        let unknown = own.unknown.iter();
+        found.extend(unknown.map(|why| NotChecked {
+            what: own.verdict.id.clone(),
+            why: why.clone(),
+        }));
+    }
+    let mut general = |what: &str, why: &str| {
+        found.push(NotChecked {
+            what: what.to_owned(),
+            why: why.to_owned(),
+        });
+    };
+    general(
+        "chosen randomness, time and directory order",
+        "only chance varied them: no tracer steers them yet",
+    );
+    general(
+        "accesses outside the declared inputs",
+        "runs were not watched",
+    );
+    general(
+        "build scripts' own runs",
+        "only their output, as it was recorded, was read",
+    );
+    if !settings.vary.contains(&Variation::BuildPath) {
+        general(
+            "the build path",
+            "not varied; ask with `--vary default,build-path`",
+        );
+    }
+    found
+}

@@ -1,0 +1,210 @@
+//! The compiles of one crate: each side of a pair is run once, however many strategies share it.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use super::Settings;
+use crate::artifact;
+use crate::artifact::metadata::{CrateRoot, Svh};
+use crate::attribute::{Answer, Observed};
+use crate::plan::strategy::{Pair, Side};
+use crate::plan::variation::{Change, Setting, Variation};
+use crate::plan::{CommandLine, Stop, Trial};
+use crate::project::{Action, TargetKind};
+use crate::replay::{Outcome, ReplayError, Replayer, Run};
+
+/// What one side of a pair gave.
+pub(super) struct Made {
+    pub(super) observed: Observed,
+    pub(super) root: Option<CrateRoot>,
+    artifact: Option<PathBuf>,
+    /// Keeps the artifact's folder.
+    _run: Option<Run>,
+}
+
+impl Made {
+    pub(super) fn svh(&self) -> Option<Svh> {
+        self.root.as_ref().map(|root| root.svh)
+    }
+}
+
+/// Runs compiles of one crate and remembers them.
+pub(super) struct Sides<'a> {
+    action: &'a Action,
+    replayer: &'a Replayer,
+    settings: &'a Settings,
+    slot: usize,
+    /// The recorded build's rlib or shared library, and its `.rmeta`.
+    recorded: [Made; 2],
+    made: Vec<(Key, Made)>,
+}
+
+/// What tells one run from another: its trial before variation, whether it is varied, its number.
+#[derive(PartialEq, Eq, Clone)]
+struct Key(Trial, bool, usize);
+
+impl<'a> Sides<'a> {
+    pub(super) fn new(
+        action: &'a Action,
+        replayer: &'a Replayer,
+        settings: &'a Settings,
+        slot: usize,
+    ) -> Result<Self, ReplayError> {
+        let read =
+            |path: Option<&PathBuf>| recorded(action, path.map_or(Path::new(""), PathBuf::as_path));
+        let recorded = [read(action.outputs.first())?, read(action.outputs.last())?];
+        Ok(Self {
+            action,
+            replayer,
+            settings,
+            slot,
+            recorded,
+            made: Vec::new(),
+        })
+    }
+
+    /// The recorded build's own side.
+    pub(super) fn recorded(&self) -> &Made {
+        &self.recorded[0]
+    }
+
+    /// Makes sure that the `repeat`-th run of both sides is there. The metadata side runs in a
+    /// varied world, the full side in the plain one.
+    pub(super) fn make(&mut self, pair: &Pair, repeat: usize) -> Result<(), ReplayError> {
+        for (side, varied) in [(&pair.metadata, true), (&pair.full, false)] {
+            let Side::Replay(base) = side else { continue };
+            let key = Key(base.clone(), varied, repeat);
+            if self.made.iter().any(|(own, _)| *own == key) {
+                continue;
+            }
+            let cache = self.incremental();
+            // The metadata side is the cold one; the full side follows in the same cache.
+            if base.incremental && varied && cache.exists() {
+                fs::remove_dir_all(&cache).map_err(ReplayError::Io)?;
+            }
+            let changes = if varied { self.changes() } else { Vec::new() };
+            let made = self.run(&base.with(changes))?;
+            self.made.push((key, made));
+        }
+        Ok(())
+    }
+
+    /// The sides of a pair that was made.
+    pub(super) fn pair(&self, pair: &Pair, repeat: usize) -> [&Made; 2] {
+        [(&pair.metadata, true), (&pair.full, false)].map(|(side, varied)| match side {
+            Side::Recorded => &self.recorded[0],
+            Side::RecordedMetadata => &self.recorded[1],
+            Side::Replay(base) => {
+                let key = Key(base.clone(), varied, repeat);
+                let found = self.made.iter().find(|(own, _)| *own == key);
+                &found.expect("`make` was called for this pair").1
+            }
+        })
+    }
+
+    /// The chosen variations, except the one that needs compiles of its own; settings alternate
+    /// from run to run.
+    fn changes(&self) -> Vec<Change> {
+        let varied = self.made.iter().filter(|(key, _)| key.1).count();
+        let setting = if varied.is_multiple_of(2) {
+            Setting::First
+        } else {
+            Setting::Second
+        };
+        let vary = self
+            .settings
+            .vary
+            .iter()
+            .filter(|own| **own != Variation::BuildPath);
+        vary.map(|own| own.change(self.action, setting)).collect()
+    }
+
+    /// Runs a trial, whether or not one like it was run.
+    pub(super) fn run(&self, trial: &Trial) -> Result<Made, ReplayError> {
+        let run = self
+            .replayer
+            .run(self.action, trial, &self.incremental(), self.slot)?;
+        let (answer, root) = match &run.outcome {
+            Outcome::Made(root) => (Answer::Svh(root.svh), Some((**root).clone())),
+            Outcome::Failed(why) => (Answer::Failed(why.clone()), None),
+        };
+        let observed = Observed {
+            trial: trial.clone(),
+            answer,
+        };
+        Ok(Made {
+            observed,
+            root,
+            artifact: run.artifact.clone(),
+            _run: Some(run),
+        })
+    }
+
+    /// The cache that the crate's incremental compiles share.
+    fn incremental(&self) -> PathBuf {
+        self.replayer
+            .scratch
+            .join("incremental")
+            .join(file_name(&self.action.id))
+    }
+}
+
+fn recorded(action: &Action, path: &Path) -> Result<Made, ReplayError> {
+    // What explanations repeat in the recorded side's stead needs no more than its metadata.
+    let stop = match action.kind {
+        TargetKind::Lib => Stop::Metadata,
+        TargetKind::ProcMacro | TargetKind::NoMetadata => Stop::End,
+    };
+    let command = CommandLine::recorded(action);
+    let trial = Trial {
+        command,
+        stop,
+        changes: Vec::new(),
+        incremental: false,
+    };
+    let artifact = artifact::open(path)?;
+    let mut root = artifact.root()?;
+    if let artifact::Completion::From(_, full) = artifact.complete(&root) {
+        root = *full;
+    }
+    let observed = Observed {
+        trial,
+        answer: Answer::Svh(root.svh),
+    };
+    Ok(Made {
+        observed,
+        root: Some(root),
+        artifact: Some(path.to_path_buf()),
+        _run: None,
+    })
+}
+
+/// Copies the artifacts of two sides that differ to `folder`, for a look by hand.
+pub(super) fn keep(folder: &Path, sides: [&Made; 2]) -> Result<(), ReplayError> {
+    for (side, name) in sides.into_iter().zip(["metadata", "full"]) {
+        let Some(path) = &side.artifact else { continue };
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder).map_err(ReplayError::Io)?;
+        if let Some(file) = path.file_name() {
+            fs::copy(path, folder.join(file)).map_err(ReplayError::Io)?;
+        }
+    }
+    Ok(())
+}
+
+/// A crate's id as a file name.
+pub(super) fn file_name(id: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.@#".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    id.trim_start_matches('/')
+        .chars()
+        .map(plain)
+        .take(200)
+        .collect()
+}

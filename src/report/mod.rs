@@ -1,0 +1,178 @@
+//! The report: what was found about every crate, and one file per format that renders it.
+
+pub mod human;
+pub mod json;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::metadata::Svh;
+use crate::lint::{Finding, Level};
+
+/// What is said of a crate, and of a crate under one strategy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Both SVHs of every pair agreed.
+    Safe,
+    /// No verdict could be reached; the finding or note says why.
+    Inconclusive,
+    /// Innocent, but a crate that it loads is not safe.
+    Infected,
+    /// The two command lines of a pair differ in something that the SVH covers.
+    FlagMismatch,
+    /// The same command line gave different SVHs.
+    Nondeterministic,
+}
+
+impl Verdict {
+    /// All verdicts, mildest first.
+    pub const ALL: [Self; 5] = [
+        Self::Safe,
+        Self::Inconclusive,
+        Self::Infected,
+        Self::FlagMismatch,
+        Self::Nondeterministic,
+    ];
+
+    /// Its name, as in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Safe => "safe",
+            Self::Inconclusive => "inconclusive",
+            Self::Infected => "infected",
+            Self::FlagMismatch => "flag-mismatch",
+            Self::Nondeterministic => "nondeterministic",
+        }
+    }
+
+    /// Whether the crate itself is at fault, or its build rules.
+    pub fn is_guilty(self) -> bool {
+        matches!(self, Self::FlagMismatch | Self::Nondeterministic)
+    }
+}
+
+/// A crate under one strategy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrategyVerdict {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// SVH of the metadata side and of the full side, as the first pair of compiles gave them;
+    /// `null` where a side made none.
+    pub svh: [Option<Svh>; 2],
+}
+
+/// One crate of the build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrateVerdict {
+    /// `//path:target` or `name@version`.
+    pub id: String,
+    /// The package's name.
+    pub package: String,
+    /// The package's version.
+    pub version: String,
+    /// The target's name.
+    pub target: String,
+    /// `lib` or `proc-macro`.
+    pub kind: String,
+    /// The worst of the strategies.
+    pub verdict: Verdict,
+    /// By strategy.
+    pub strategies: BTreeMap<String, StrategyVerdict>,
+    /// Ids of the guilty crates that it loads, directly or through others; sorted.
+    pub infected_by: Vec<String>,
+    /// `hermetic` or `escapes`; `null` where accesses were not watched.
+    pub hermeticity: Option<String>,
+}
+
+/// Something that the report says nothing about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NotChecked {
+    /// What.
+    pub what: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// Counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Crates that were judged.
+    pub crates: usize,
+    /// Crates by verdict; every verdict has its entry.
+    pub verdicts: BTreeMap<String, usize>,
+    /// The same for each strategy.
+    pub strategies: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Whether the check was interrupted: crates may be missing.
+    pub interrupted: bool,
+}
+
+/// Everything that a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of this form ([`json::VERSION`]).
+    pub version: u32,
+    /// `rustc --version` of the compiler that was run.
+    pub rustc: String,
+    /// Strategies that were judged, in the order in which they were asked for.
+    pub strategies: Vec<String>,
+    /// Variations that were applied.
+    pub variations: Vec<String>,
+    /// Every judged crate, sorted by id.
+    pub crates: Vec<CrateVerdict>,
+    /// Findings, sorted by crate and lint.
+    pub findings: Vec<Finding>,
+    /// What was not looked at, sorted.
+    pub not_checked: Vec<NotChecked>,
+    /// Counts.
+    pub summary: Summary,
+}
+
+impl Report {
+    /// Sorts everything and counts.
+    pub fn finish(&mut self) {
+        self.crates.sort_by(|a, b| a.id.cmp(&b.id));
+        self.findings
+            .sort_by(|a, b| (&a.krate, &a.lint, &a.factor).cmp(&(&b.krate, &b.lint, &b.factor)));
+        self.not_checked.sort();
+        self.not_checked.dedup();
+        let count = |verdicts: &mut dyn Iterator<Item = Verdict>| {
+            let mut counts: BTreeMap<String, usize> = Verdict::ALL
+                .iter()
+                .map(|verdict| (verdict.as_str().to_owned(), 0))
+                .collect();
+            for verdict in verdicts {
+                *counts.entry(verdict.as_str().to_owned()).or_default() += 1;
+            }
+            counts
+        };
+        self.summary.crates = self.crates.len();
+        self.summary.verdicts = count(&mut self.crates.iter().map(|own| own.verdict));
+        self.summary.strategies = self
+            .strategies
+            .iter()
+            .map(|name| {
+                let mut own = self
+                    .crates
+                    .iter()
+                    .filter_map(|krate| Some(krate.strategies.get(name)?.verdict));
+                (name.clone(), count(&mut own))
+            })
+            .collect();
+    }
+
+    /// Whether a finding is at deny level.
+    pub fn denied(&self) -> bool {
+        self.findings
+            .iter()
+            .any(|finding| finding.level == Level::Deny)
+    }
+
+    /// Whether some crate has no verdict.
+    pub fn incomplete(&self) -> bool {
+        self.crates
+            .iter()
+            .any(|krate| krate.verdict == Verdict::Inconclusive)
+    }
+}
