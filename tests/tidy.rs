@@ -1,9 +1,10 @@
 //! Rules about the source itself, as tests: the layer table, file length, where `unsafe` may stand,
-//! and what may lie at the top level.
+//! what may lie at the top level, and that generated documentation is fresh.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -178,4 +179,74 @@ fn the_top_level_holds_nothing_else() {
         }
     }
     assert!(extra.is_empty(), "unexpected at the top level: {extra:?}");
+}
+
+/// Documentation that is written by a program: path and text.
+fn generated() -> Vec<(&'static str, String)> {
+    vec![("docs/cli.md", cli_doc()), ("docs/lints.md", lints_doc())]
+}
+
+/// The help of the program and of each of its commands.
+fn cli_doc() -> String {
+    let help = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_svhcheck"))
+            .args(args)
+            .arg("--help")
+            .env("COLUMNS", "100")
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let main = help(&[]);
+    let commands = main.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = commands.take_while(|line| !line.is_empty());
+    let names = commands
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help");
+    let mut text =
+        format!("# Command line\n\nGenerated from the program itself.\n\n```text\n{main}```\n");
+    for name in names {
+        let help = help(&[name]);
+        write!(text, "\n## svhcheck {name}\n\n```text\n{help}```\n").unwrap();
+    }
+    text
+}
+
+/// Every lint's page, with its data as a table.
+fn lints_doc() -> String {
+    let mut text = "# Lints\n\nGenerated from `lints/`.\n\n| lint | level | group | finds |\n|---|---|---|---|\n".to_owned();
+    let pages = svhcheck::lint::registry();
+    for page in &pages {
+        let (id, level, group, finds) = (&page.id, page.level, &page.group, &page.message);
+        writeln!(text, "| [{id}](#{id}) | {level} | {group} | {finds} |").unwrap();
+    }
+    for page in &pages {
+        // Each page's own headings go one level down.
+        let prose = page
+            .text
+            .replace("\n## ", "\n### ")
+            .replacen("# ", "## ", 1);
+        writeln!(text, "\n{prose}").unwrap();
+    }
+    text
+}
+
+#[test]
+fn generated_docs_are_fresh() {
+    let mut stale = Vec::new();
+    for (name, text) in generated() {
+        let path = root().join(name);
+        if fs::read_to_string(&path).unwrap_or_default() == text {
+            continue;
+        }
+        if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
+            fs::write(&path, text).unwrap();
+        } else {
+            stale.push(name);
+        }
+    }
+    assert!(
+        stale.is_empty(),
+        "stale: {stale:?}; run `UPDATE=1 cargo test --test tidy`"
+    );
 }

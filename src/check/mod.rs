@@ -60,6 +60,18 @@ pub enum CheckError {
     /// Interrupted before there was anything to report.
     #[error("interrupted")]
     Interrupted,
+    /// The compiler lacks what a strategy needs.
+    #[error(
+        "`{strategy}` needs rustc 1.{since} or newer, and this is {version}; leave it out with `--strategies`"
+    )]
+    TooOld {
+        /// The strategy.
+        strategy: &'static str,
+        /// The first minor release that has it.
+        since: u32,
+        /// The compiler.
+        version: String,
+    },
     /// The journal could not be written.
     #[error(transparent)]
     Journal(#[from] io::Error),
@@ -98,6 +110,14 @@ pub fn check(
     })?;
     let first = build.actions.first().ok_or(CheckError::Nothing)?;
     let toolchain = Toolchain::resolve(&first.program, &first.env, &first.cwd)?;
+    let too_old = |own: &&Strategy| toolchain.release < (1, own.row().since, 0);
+    if let Some(strategy) = settings.strategies.iter().find(too_old) {
+        return Err(CheckError::TooOld {
+            strategy: strategy.name(),
+            since: strategy.row().since,
+            version: toolchain.version,
+        });
+    }
     events.recorded(&build);
     let judged = judge_all(&build, &toolchain, settings, interrupt, events)?;
     events.finished();

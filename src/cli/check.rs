@@ -32,7 +32,7 @@ pub struct Args {
     patterns: Vec<String>,
 
     /// Ways to make a crate, judged one by one
-    #[arg(long, value_delimiter = ',', value_name = "LIST", default_values = default_strategies(), value_parser = strategies_help())]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = DEFAULT_STRATEGIES, value_parser = strategies_help())]
     strategies: Vec<String>,
 
     /// What to change about the world between two compiles (`default`, `none`, or names)
@@ -98,9 +98,8 @@ enum Format {
     Json,
 }
 
-fn default_strategies() -> Vec<&'static str> {
-    strategy::DEFAULT.iter().map(|own| own.name()).collect()
-}
+/// [`strategy::DEFAULT`] as it would be typed.
+const DEFAULT_STRATEGIES: &str = "full,quit-on-rmeta,hollow";
 
 fn strategies_help() -> clap::builder::PossibleValuesParser {
     let rows = strategy::TABLE.iter();
@@ -226,4 +225,15 @@ fn edits(env: &[OsString], args: &[OsString]) -> anyhow::Result<Vec<Edit>> {
     }
     found.extend(args.iter().cloned().map(Edit::Add));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_the_plans() {
+        let names: Vec<&str> = strategy::DEFAULT.iter().map(|own| own.name()).collect();
+        assert_eq!(DEFAULT_STRATEGIES, names.join(","));
+    }
 }
