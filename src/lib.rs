@@ -6,3 +6,4 @@
 //! `docs/architecture.md` is the tour.
 
 pub mod cli;
+pub mod trace;

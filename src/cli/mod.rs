@@ -5,6 +5,7 @@
 
 pub mod exit;
 pub mod shell;
+mod trace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -24,7 +25,9 @@ struct Cli {
 
 /// One variant per command; the work is in the file of the same name.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Trace(trace::Args),
+}
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
 pub fn main(args: Vec<OsString>) -> ExitCode {
@@ -39,6 +42,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli, _shell: &mut Shell) -> anyhow::Result<Exit> {
-    match cli.command {}
+fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
+    match cli.command {
+        Command::Trace(args) => trace::run(args, shell),
+    }
 }
