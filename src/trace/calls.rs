@@ -72,6 +72,13 @@ impl Run {
         if moves_directories(&access) {
             self.moves += 1;
         }
+        match &access {
+            Access::ReadLink { path } if !self.links.insert((process, path.absolute.clone())) => {
+                at_exit = AtExit::Ignore;
+            }
+            access if changes_names(access) => self.links.clear(),
+            _ => {}
+        }
 
         let asked = self
             .watch
@@ -282,6 +289,20 @@ impl Run {
         };
         self.go_on(stopped, Sys::Mmap, args, None, at_exit, Answer::Pass)
     }
+}
+
+/// True if the call may change what another path leads to.
+fn changes_names(access: &Access) -> bool {
+    matches!(
+        access,
+        Access::Change { .. }
+            | Access::Rename { .. }
+            | Access::Link { .. }
+            | Access::Symlink { .. }
+            | Access::Root { .. }
+            | Access::Mount { .. }
+            | Access::Blind(_)
+    ) || matches!(access, Access::Open { mode, .. } if mode.create)
 }
 
 /// True if the call may change what a relative path means to somebody.

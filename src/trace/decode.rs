@@ -44,6 +44,10 @@ pub(crate) fn descriptor(tid: i32, fd: i32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{tid}/fd/{fd}")).ok()
 }
 
+#[expect(
+    clippy::many_single_char_names,
+    reason = "argument registers have no better names"
+)]
 /// Reads one call. `Err` if its memory cannot be read: the call itself then fails in the same way.
 pub(crate) fn decode(
     sys: Sys,
@@ -372,16 +376,14 @@ fn socket_address(bytes: &[u8]) -> Address {
     };
     match (family, internet) {
         (_, Some(address)) => Address::Internet(address),
-        (libc::AF_UNIX, None) => match rest.split_first() {
-            Some((0, name)) => Address::Abstract(OsString::from_vec(name.to_vec())),
-            _ => {
-                let end = rest
-                    .iter()
-                    .position(|&byte| byte == 0)
-                    .unwrap_or(rest.len());
-                Address::Path(OsString::from_vec(rest[..end].to_vec()))
+        (libc::AF_UNIX, None) => {
+            if let [0, name @ ..] = rest {
+                return Address::Abstract(OsString::from_vec(name.to_vec()));
             }
-        },
+            let end = rest.iter().position(|&byte| byte == 0);
+            let end = end.unwrap_or(rest.len());
+            Address::Path(OsString::from_vec(rest[..end].to_vec()))
+        }
         _ => Address::Other(family),
     }
 }

@@ -147,8 +147,17 @@ mod tests {
         let mut text = vec![b'x'; 10_000];
         text.push(0);
         let address = text.as_ptr() as u64;
-        assert_eq!(own().string(address, 1 << 20).unwrap().len(), 10_000);
-        assert_eq!(own().string(address, 100).unwrap().len(), 100);
+        assert_eq!(
+            own()
+                .string(address, 1 << 20)
+                .expect("our own memory")
+                .len(),
+            10_000
+        );
+        assert_eq!(
+            own().string(address, 100).expect("our own memory").len(),
+            100
+        );
         assert!(own().string(8, 100).is_err());
     }
 
@@ -158,7 +167,13 @@ mod tests {
         list.push(0);
         list.push(9);
         let address = list.as_ptr() as u64;
-        assert_eq!(own().pointers(address, 1 << 20).unwrap().len(), 2000);
-        assert!(own().pointers(0, 10).unwrap().is_empty());
+        assert_eq!(
+            own()
+                .pointers(address, 1 << 20)
+                .expect("our own memory")
+                .len(),
+            2000
+        );
+        assert!(own().pointers(0, 10).expect("our own memory").is_empty());
     }
 }

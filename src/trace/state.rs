@@ -4,7 +4,7 @@
 //! different threads interleave freely. The loop goes on until no tracee is left, not until the
 //! command itself has ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -76,6 +76,9 @@ pub(crate) struct Run {
     pub(crate) events: Vec<Event>,
     /// Counts everything that may have moved a directory, by any thread.
     pub(crate) moves: u64,
+    /// Links that were read, by process: canonicalising asks for the same directories again and
+    /// again, and only the first answer is waited for. Emptied by whatever may change an answer.
+    pub(crate) links: BTreeSet<(usize, PathBuf)>,
     blind_spots: Vec<(ProcessId, BlindSpot)>,
     /// New threads that stopped before their maker's own stop told whose they are.
     held: BTreeMap<i32, Stopped>,
@@ -105,6 +108,7 @@ impl Run {
             by_pid: BTreeMap::new(),
             events: Vec::new(),
             moves: 0,
+            links: BTreeSet::new(),
             blind_spots: Vec::new(),
             held: BTreeMap::new(),
             live,

@@ -20,7 +20,7 @@ pub(crate) enum Group {
     Identity,
     /// Kernel, processors, memory.
     System,
-    /// What can escape the tracer's sight: io_uring, ptrace, namespaces.
+    /// What can escape the tracer's sight: `io_uring`, ptrace, namespaces.
     Blind,
     /// `fstat`: only where times or inode numbers are steered.
     Status,

@@ -108,11 +108,14 @@ const OPTIONS: libc::c_int = libc::PTRACE_O_TRACESYSGOOD
 
 /// One ptrace request. `Err(Gone)` for a thread that is no more; any other refusal is also
 /// reported as gone, because the requests used here fail for a live, stopped thread only by bugs.
+///
+/// By number, since the C libraries do not agree on the request's type.
 #[expect(unsafe_code, reason = "ptrace has no safe form with these requests")]
-fn request(request: u32, tid: i32, addr: usize, data: usize) -> Result<i64, Errno> {
+fn request(code: impl Into<i64>, tid: i32, addr: usize, data: usize) -> Result<i64, Errno> {
+    let (code, tid) = (code.into(), i64::from(tid));
     // SAFETY: every caller passes `addr` and `data` as plain numbers, or as the address of a live
     // buffer of the size that the request writes or reads.
-    let result = unsafe { libc::ptrace(request, tid, addr, data) };
+    let result = unsafe { libc::syscall(libc::SYS_ptrace, code, tid, addr, data) };
     Errno::result(result)
 }
 
@@ -275,7 +278,7 @@ impl Stopped {
         Ok(())
     }
 
-    fn ask(&self, code: u32, addr: usize, data: usize) -> Result<(), Gone> {
+    fn ask(&self, code: impl Into<i64>, addr: usize, data: usize) -> Result<(), Gone> {
         request(code, self.tid, addr, data).map_err(|_| Gone)?;
         Ok(())
     }
@@ -283,10 +286,8 @@ impl Stopped {
 
 /// True if the thread belongs to the process.
 pub(crate) fn is_thread_of(tid: i32, process: i32) -> bool {
-    // Signal 0 only asks whether this pair exists.
-    // nix has no tgkill.
     #[expect(unsafe_code, reason = "nix has no tgkill")]
-    // SAFETY: plain numbers; signal 0 is not delivered.
+    // SAFETY: plain numbers; signal 0 is not delivered, it only asks whether this pair exists.
     let result = unsafe { libc::syscall(libc::SYS_tgkill, process, tid, 0) };
     result == 0
 }

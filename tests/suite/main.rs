@@ -8,3 +8,5 @@
 )]
 
 mod support;
+mod trace;
+mod trace_steer;

@@ -1,6 +1,7 @@
 //! The record for reading: one paragraph per process, one line per thing it did; what is repeated
 //! is said once, with a count.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::text::{errno, escape, outcome, status, word};
@@ -142,7 +143,7 @@ fn line(event: &Event) -> Option<String> {
     let mut line = format!("{verb:<11} {rest}");
     match outcome(event.outcome) {
         Some(error) if verb != "misses" || error != errno(nix::libc::ENOENT) => {
-            line.push_str(&format!(" ({error})"));
+            let _ = write!(line, " ({error})");
         }
         _ => {}
     }

@@ -51,13 +51,11 @@ fn status(status: Status) -> Value {
 /// A string; what is not UTF-8 becomes an object with its bytes in hexadecimal.
 fn string(text: impl AsRef<OsStr>) -> Value {
     let text = text.as_ref();
-    match text.to_str() {
-        Some(text) => json!(text),
-        None => {
-            let digits = text.as_bytes().iter().map(|byte| format!("{byte:02x}"));
-            json!({"hex": digits.collect::<String>(), "shown": escape(text)})
-        }
+    if let Some(text) = text.to_str() {
+        return json!(text);
     }
+    let digits = text.as_bytes().iter().map(|byte| format!("{byte:02x}"));
+    json!({"hex": digits.collect::<String>(), "shown": escape(text)})
 }
 
 fn path(path: &SeenPath) -> Value {

@@ -101,16 +101,13 @@ pub(crate) fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     if args.stack {
         modules.symbolize(&mut trace.events);
     }
-    match &mut output {
-        Some(file) => {
-            print(args.format, &trace, file)?;
-            file.flush()?;
-        }
-        None => {
-            let mut out = BufWriter::new(shell.out());
-            print(args.format, &trace, &mut out)?;
-            out.flush()?;
-        }
+    if let Some(file) = &mut output {
+        print(args.format, &trace, file)?;
+        file.flush()?;
+    } else {
+        let mut out = BufWriter::new(shell.out());
+        print(args.format, &trace, &mut out)?;
+        out.flush()?;
     }
     match trace.stopped {
         Some(Cut::Timeout) => shell.warn("the command was killed: its time was up"),

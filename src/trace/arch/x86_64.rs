@@ -1,5 +1,5 @@
-//! x86-64: `struct user_regs_struct` of `<sys/user.h>`, in order: r15 r14 r13 r12 rbp rbx r11 r10
-//! r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs.
+//! x86-64: `struct user_regs_struct` of `<sys/user.h>`, in order: `r15 r14 r13 r12 rbp rbx r11 r10
+//! r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs`.
 
 use super::Arch;
 use crate::trace::syscall::Row;

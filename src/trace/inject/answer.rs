@@ -457,9 +457,10 @@ const STATX: Layout = Layout {
 
 /// Writes an answer; the program hears of a bad buffer as it would from the kernel.
 fn written(memory: &Memory, address: u64, bytes: &[u8], value: i64) -> Answer {
-    match bytes.is_empty() || memory.write(address, bytes).is_ok() {
-        true => Answer::Return(value),
-        false => Answer::Return(-i64::from(libc::EFAULT)),
+    if bytes.is_empty() || memory.write(address, bytes).is_ok() {
+        Answer::Return(value)
+    } else {
+        Answer::Return(-i64::from(libc::EFAULT))
     }
 }
 

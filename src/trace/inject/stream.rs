@@ -1,4 +1,4 @@
-//! Chosen bytes: SplitMix64, which is tiny, well spread and the same on every machine.
+//! Chosen bytes: `SplitMix64`, which is tiny, well spread and the same on every machine.
 
 /// A stream of bytes from a seed.
 #[derive(Debug, Clone)]
