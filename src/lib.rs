@@ -32,6 +32,9 @@ pub mod plan;
 // Build systems become actions.
 pub mod project;
 
+// What a command does, and answering its calls; Linux.
+pub mod trace;
+
 // File formats: archives, objects, metadata.
 pub mod artifact;
 

@@ -9,6 +9,7 @@ mod inspect;
 pub mod progress;
 pub mod shell;
 pub mod signals;
+mod trace;
 pub mod wrapper;
 
 use std::ffi::OsString;
@@ -44,6 +45,8 @@ struct Cli {
 enum Command {
     /// Show what an artifact is: its crate, its SVH, its dependencies and their SVHs
     Inspect(inspect::Args),
+    /// Run a command and show what it reads, writes and asks of the system
+    Trace(trace::Args),
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -66,6 +69,7 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
     match cli.command {
         None => check::run(cli.check, shell),
         Some(Command::Inspect(args)) => inspect::run(&args, shell),
+        Some(Command::Trace(args)) => trace::run(args, shell),
     }
 }
 

@@ -11,3 +11,5 @@ mod artifact;
 mod inspect;
 mod oracle;
 mod support;
+mod trace;
+mod trace_steer;
