@@ -321,6 +321,7 @@ fn interest(watch: &Watch) -> Interest {
         Group::Identity,
         Group::System,
         Group::Blind,
+        Group::Birth,
     ];
     if watch.clocks || watch.injection.steers_time() {
         groups.push(Group::Clock);

@@ -194,6 +194,8 @@ pub(crate) fn decode(
         | Sys::Sysinfo
         | Sys::SchedGetaffinity
         | Sys::Getcpu
+        | Sys::Clone
+        | Sys::Clone3
         | Sys::MemfdCreate
         | Sys::Lseek
         | Sys::Mmap => Access::System,
@@ -332,6 +334,7 @@ impl Reader<'_> {
             path: self.path_or_file(path.0, path.1)?,
             argv: self.list(argv)?,
             env: self.list(env)?,
+            directory: self.place.cwd.to_owned(),
         })
     }
 

@@ -127,7 +127,8 @@ impl Run {
                     run.ended(tid, end);
                 }
                 Wait::Stopped(stopped, stop) => {
-                    let first = stop == Stop::Exec && !executed && stopped.tid() == pid;
+                    // Of any process: a sandbox's hook may have forked to enter its name space.
+                    let first = stop == Stop::Exec && !executed;
                     // A thread that is gone tells its end by a later wait.
                     let _: Result<(), Gone> = run.stopped(stopped, stop);
                     if first {

@@ -337,6 +337,28 @@ fn foreign_calls_are_reported_and_not_misread() {
 }
 
 #[test]
+fn no_child_can_hide() {
+    let test = "no_child_can_hide";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(program) = compile_c(test, "accesses", folder.path()) else {
+        return;
+    };
+    let trace = quiet(&program, &["hide"], folder.path()).run().unwrap();
+    assert_eq!(trace.status, Status::Exited(0));
+    assert_eq!(trace.processes.len(), 3);
+    let spots = [(trace.processes[0].id, BlindSpot::Untraced)];
+    assert_eq!(trace.blind_spots, spots);
+    let hidden = folder.path().canonicalize().unwrap().join("hidden");
+    let opens = trace.events.iter().filter(|event| {
+        event
+            .access
+            .path()
+            .is_some_and(|path| path.absolute == hidden)
+    });
+    assert_eq!(opens.count(), 2);
+}
+
+#[test]
 fn output_is_read_while_the_command_runs() {
     let mut session = Command::new("/bin/sh")
         .args(["-c", "read line; echo got $line >&2; exit 3"])

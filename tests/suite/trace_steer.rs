@@ -310,6 +310,15 @@ fn the_code_behind_an_access_is_named() {
         .filter(|event| !by_macro(&event.frames));
     assert!(others.count() >= 1, "rustc's own reads are told apart");
 
+    let line = guilty[0]
+        .frames
+        .iter()
+        .filter_map(|frame| frame.line.as_ref());
+    assert!(
+        line.clone().any(|line| line.file.ends_with("hazards.rs")),
+        "no line of the macro's own source"
+    );
+
     let trace = watched("listing");
     let lists = trace
         .events
