@@ -33,6 +33,8 @@ pub struct Action {
     /// Names of variables that the build gave to this crate (Cargo's own, the build script's
     /// `rustc-env`) or that the compile declared in its dep-info. All others were inherited.
     pub declared_env: BTreeSet<OsString>,
+    /// Names of variables that the source itself reads (`env!`, `option_env!`, by dep-info).
+    pub dep_env: BTreeSet<OsString>,
     /// Its working directory.
     pub cwd: PathBuf,
     /// Files that the compile declared (dep-info); relative ones are relative to `cwd`.

@@ -90,7 +90,12 @@ impl Staged {
             } => {
                 self.move_to(action, &folder.join(name), *remap_out_dir)?;
             }
-            Change::Umask(_) | Change::OneCpu | Change::NoAslr => {}
+            Change::Steer(..)
+            | Change::Hide(_)
+            | Change::Garble(_)
+            | Change::Umask(_)
+            | Change::OneCpu
+            | Change::NoAslr => {}
         }
         Ok(())
     }

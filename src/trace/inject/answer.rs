@@ -78,6 +78,9 @@ const THREADS_PER_PROCESS: u32 = 1000;
 impl Run {
     /// The answer to a call that some rule may concern.
     pub(crate) fn answer(&mut self, tid: i32, call: &Call<'_>) -> Answer {
+        if self.is_absent(call) {
+            return Answer::Return(-i64::from(libc::ENOENT));
+        }
         let memory = Memory::new(tid);
         let answer = match call.sys {
             Sys::Getrandom => self.random(tid, call, &memory),
@@ -135,9 +138,12 @@ impl Run {
         };
         let now = match (is_wall(*clock), time) {
             (true, Time::Fixed(at)) => at,
-            (false, Time::Fixed(_)) => {
+            (false, Time::Fixed(at)) => {
                 let (_, looks) = self.draw(tid, rule);
-                STEADY_START + STEADY_STEP * u32::try_from(looks).unwrap_or(u32::MAX)
+                // Another time of day is another speed, or what measures a span would see none.
+                let step =
+                    STEADY_STEP + Duration::from_nanos(u64::from(at.subsec_nanos() % 100_000));
+                STEADY_START + step * u32::try_from(looks).unwrap_or(u32::MAX)
             }
             (false, _) => return None,
             (true, Time::Shifted(seconds)) => {
@@ -203,14 +209,16 @@ impl Run {
             _ => None,
         });
         let inode = self.inode_rule(call);
-        if order.is_none() && inode.is_none() {
+        let [fd, buffer, room, ..] = call.args;
+        let hidden = self.hidden_entries(tid, call, int(fd));
+        if order.is_none() && inode.is_none() && hidden.is_empty() {
             return None;
         }
-        let [fd, buffer, room, ..] = call.args;
         let key = (self.tasks[&tid].process, int(fd));
         if !self.steering.listings.contains_key(&key) {
             // A refusal (not a directory, no permission) is left to the kernel to tell.
             let mut listing = Listing::read(tid, int(fd)).ok()?;
+            listing.leave_out(&hidden);
             if let Some((_, order)) = order {
                 listing.order(order);
             }
@@ -232,6 +240,32 @@ impl Run {
         };
         let length = i64::try_from(bytes.len()).unwrap_or(0);
         Some(written(memory, buffer, &bytes, length))
+    }
+
+    /// Whether a call names what is said not to be there, or something below it.
+    fn is_absent(&self, call: &Call<'_>) -> bool {
+        // What is listed was opened, so it is there.
+        let path = match call.access {
+            Access::List { .. } => return false,
+            access => access.path(),
+        };
+        path.is_some_and(|path| {
+            let mut hidden = self.watch.injection.hidden(call.frames);
+            hidden.any(|own| path.absolute.starts_with(own) || path.place().starts_with(own))
+        })
+    }
+
+    /// Names in the directory behind `fd` that are said not to be there.
+    fn hidden_entries(&self, tid: i32, call: &Call<'_>, fd: i32) -> Vec<Vec<u8>> {
+        let mut hidden = self.watch.injection.hidden(call.frames).peekable();
+        if hidden.peek().is_none() {
+            return Vec::new();
+        }
+        let directory = descriptor(tid, fd).unwrap_or_default();
+        let inside = hidden.filter(|own| own.parent() == Some(&directory));
+        inside
+            .filter_map(|own| Some(own.file_name()?.as_bytes().to_vec()))
+            .collect()
     }
 
     /// Rewinding or seeking in a directory that we list.
