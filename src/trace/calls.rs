@@ -94,7 +94,7 @@ impl Run {
         if asked || (steered && self.watch.injection.asks_who()) {
             frames = self.frames(&stopped, process);
         }
-        let answer = if steered {
+        let answer = if steered || (sys == Sys::SchedGetaffinity && self.cpus.is_some()) {
             let call = Call {
                 sys,
                 args,
@@ -121,7 +121,7 @@ impl Run {
             } else {
                 Outcome::Unfinished
             },
-            injected: !matches!(answer, Answer::Pass),
+            injected: steered && !matches!(answer, Answer::Pass),
             frames: if asked { frames } else { Vec::new() },
         };
         let index = self.events.len();

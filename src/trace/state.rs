@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+
 use super::access::{BlindSpot, Cut, Event, Outcome, Process, ProcessId, Trace};
 use super::arch::Native;
 use super::calls::Pending;
@@ -74,6 +77,8 @@ pub(crate) struct Run {
     /// Index of each living process by the kernel's number.
     pub(crate) by_pid: BTreeMap<i32, usize>,
     pub(crate) events: Vec<Event>,
+    /// The processors that the programs would have if they were not kept on one.
+    pub(crate) cpus: Option<CpuSet>,
     /// Counts everything that may have moved a directory, by any thread.
     pub(crate) moves: u64,
     /// Links that were read, by process: canonicalising asks for the same directories again and
@@ -95,6 +100,9 @@ impl Run {
         started: &SyncSender<i32>,
     ) -> Result<Trace, TraceError> {
         let program = launch.program.clone();
+        let cpus = watch
+            .cpu
+            .and_then(|_| sched_getaffinity(Pid::from_raw(0)).ok());
         let mut launched = spawn::launch(launch)?;
         let pid = launched.pid;
         let steering = Steering::new(&watch.injection);
@@ -107,6 +115,7 @@ impl Run {
             images: Vec::new(),
             by_pid: BTreeMap::new(),
             events: Vec::new(),
+            cpus,
             moves: 0,
             links: BTreeSet::new(),
             blind_spots: Vec::new(),
