@@ -76,6 +76,10 @@ impl Run {
         if moves_directories(&access) {
             self.moves += 1;
         }
+        if matches!(access, Access::Exec { .. }) {
+            let threads = self.tasks.values().filter(|task| task.process == process);
+            self.images[process].has_threads = threads.count() > 1;
+        }
         match &access {
             Access::ReadLink { path } if !self.links.insert((process, path.absolute.clone())) => {
                 at_exit = AtExit::Ignore;

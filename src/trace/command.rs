@@ -416,7 +416,8 @@ impl Session {
         self.killer.clone()
     }
 
-    /// Waits until the last process of the tree has ended, daemons included.
+    /// Waits until the last process of the tree has ended, daemons included. Read its pipes before,
+    /// or elsewhere: a command whose output nobody takes does not end.
     pub fn wait(mut self) -> Result<Trace, TraceError> {
         drop(self.stdin.take()); // A command that reads its input would wait for us.
         let result = self.join();
