@@ -76,6 +76,10 @@ impl Run {
         if moves_directories(&access) {
             self.moves += 1;
         }
+        if matches!(access, Access::Exec { .. }) {
+            let threads = self.tasks.values().filter(|task| task.process == process);
+            self.images[process].has_threads = threads.count() > 1;
+        }
         match &access {
             Access::ReadLink { path } if !self.links.insert((process, path.absolute.clone())) => {
                 at_exit = AtExit::Ignore;
@@ -94,7 +98,7 @@ impl Run {
         if asked || (steered && self.watch.injection.asks_who()) {
             frames = self.frames(&stopped, process);
         }
-        let answer = if steered {
+        let answer = if steered || (sys == Sys::SchedGetaffinity && self.cpus.is_some()) {
             let call = Call {
                 sys,
                 args,
@@ -121,7 +125,7 @@ impl Run {
             } else {
                 Outcome::Unfinished
             },
-            injected: !matches!(answer, Answer::Pass),
+            injected: steered && !matches!(answer, Answer::Pass),
             frames: if asked { frames } else { Vec::new() },
         };
         let index = self.events.len();

@@ -57,6 +57,7 @@ pub(crate) struct Watch {
     pub(crate) observer: Option<Observer>,
     pub(crate) modules: ModuleCache,
     pub(crate) clocks: bool,
+    pub(crate) cpu: Option<usize>,
     pub(crate) processes: Option<usize>,
 }
 
@@ -179,6 +180,16 @@ impl Command {
         self
     }
 
+    /// Keeps the tracer and all that it traces on this processor. A stop is then a mere switch
+    /// between two threads, where waking another processor can cost several times that: worth it
+    /// where as many runs go side by side as there are processors. The traced programs are told
+    /// the processors that they would have had.
+    #[must_use]
+    pub fn on_cpu(mut self, cpu: usize) -> Self {
+        self.watch.cpu = Some(cpu);
+        self
+    }
+
     /// Answers calls in the kernel's place.
     #[must_use]
     pub fn inject(mut self, injection: Injection) -> Self {
@@ -275,6 +286,7 @@ impl Command {
             umask: self.umask,
             filter: seccomp::filter(&interest(&self.watch)),
             hook: self.hook,
+            cpu: self.watch.cpu,
         };
 
         let live = Arc::new(Live::default());
@@ -404,7 +416,8 @@ impl Session {
         self.killer.clone()
     }
 
-    /// Waits until the last process of the tree has ended, daemons included.
+    /// Waits until the last process of the tree has ended, daemons included. Read its pipes before,
+    /// or elsewhere: a command whose output nobody takes does not end.
     pub fn wait(mut self) -> Result<Trace, TraceError> {
         drop(self.stdin.take()); // A command that reads its input would wait for us.
         let result = self.join();

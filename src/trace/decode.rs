@@ -202,7 +202,9 @@ pub(crate) fn decode(
         Sys::Ptrace | Sys::ProcessVmReadv | Sys::ProcessVmWritev => {
             Access::Blind(BlindSpot::Ptrace)
         }
-        Sys::Setns => Access::Blind(BlindSpot::Namespace),
+        // Only the root and the mounts change what a path means.
+        Sys::Unshare if int(a) & (libc::CLONE_NEWNS | libc::CLONE_NEWUSER) == 0 => Access::System,
+        Sys::Setns | Sys::Unshare => Access::Blind(BlindSpot::Namespace),
         Sys::OpenByHandleAt => Access::Blind(BlindSpot::Handle),
         Sys::IoUringSetup => Access::Blind(BlindSpot::IoUring),
     };

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::personality;
+use nix::unistd::Pid;
 
 use super::command::Hook;
 use super::error::{Refusal, Step, TraceError};
@@ -31,6 +33,8 @@ pub(crate) struct Launch {
     pub(crate) umask: Option<u32>,
     pub(crate) filter: Vec<libc::sock_filter>,
     pub(crate) hook: Option<Hook>,
+    /// The one processor to stay on.
+    pub(crate) cpu: Option<usize>,
 }
 
 /// A child that is traced and about to execute its program.
@@ -89,6 +93,13 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Launched, TraceError> {
         reap(pid);
         return Err(TraceError::NotPermitted { reason, source });
     }
+    if let Some(cpu) = launch.cpu {
+        // A processor that is not ours to use leaves things as they are: only speed is lost.
+        let mut one = CpuSet::new();
+        let _ = one.set(cpu);
+        let _ = sched_setaffinity(Pid::from_raw(0), &one);
+        let _ = sched_setaffinity(Pid::from_raw(pid), &one);
+    }
     if let Err(source) = opener.write_all(&[1]) {
         // The child died at the gate: killed from outside.
         let mut rest = Vec::new();
@@ -118,7 +129,7 @@ pub(crate) fn outcome(program: &OsStr, report: &mut PipeReader) -> Result<(), Tr
 }
 
 fn reap(pid: i32) {
-    let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+    let _ = nix::sys::wait::waitpid(Pid::from_raw(pid), None);
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {

@@ -176,6 +176,7 @@ calls! {
     }
     Blind {
         Ptrace "ptrace" 101 117,
+        Unshare "unshare" 272 97,
         Setns "setns" 308 268,
         OpenByHandleAt "open_by_handle_at" 304 265,
         ProcessVmReadv "process_vm_readv" 310 270,

@@ -105,6 +105,13 @@ fn measure(title: &str, rustc: &Path, args: &[&'static str], folder: &Path, roun
             traced(ours(rustc, args, folder));
         }),
         way(
+            "traced, on one processor",
+            &owned,
+            |(rustc, args, folder)| {
+                traced(ours(rustc, args, folder).on_cpu(0));
+            },
+        ),
+        way(
             "traced, with attribution",
             &owned,
             move |(rustc, args, folder)| {

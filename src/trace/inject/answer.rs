@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::libc;
+use nix::sched::CpuSet;
 
 use super::listing::Listing;
 use super::stream::{Stream, digest, mix};
@@ -56,8 +57,10 @@ pub(crate) enum Patch {
         host: Option<Vec<u8>>,
         kernel: Option<Vec<u8>>,
     },
-    /// Change the processor mask.
+    /// Change the processor mask to so many.
     Cpus(u32),
+    /// Change the processor mask to these.
+    Mask(CpuSet),
     /// Change `struct stat` or `struct statx`.
     Status {
         path: PathBuf,
@@ -93,6 +96,7 @@ impl Run {
                 self.status(tid, call)
             }
             sys if OPENS.contains(&sys) => self.open(tid, call, &memory),
+            // (A rule for numbers and one for processors at once: the latter wins.)
             Sys::SchedGetaffinity => self.processors(call).or_else(|| self.real_numbers(call)),
             _ => self.real_numbers(call),
         };
@@ -348,11 +352,14 @@ impl Run {
 
     fn processors(&self, call: &Call<'_>) -> Option<Answer> {
         let injection = &self.watch.injection;
-        let (_, count) = injection.find(call.frames, |steer| match steer {
+        let chosen = injection.find(call.frames, |steer| match steer {
             Steer::Cpus(count) => Some(*count),
             _ => None,
-        })?;
-        Some(Answer::Patch(Patch::Cpus(count)))
+        });
+        if let Some((_, count)) = chosen {
+            return Some(Answer::Patch(Patch::Cpus(count)));
+        }
+        self.cpus.map(|cpus| Answer::Patch(Patch::Mask(cpus)))
     }
 
     fn inode_rule(&self, call: &Call<'_>) -> Option<u64> {
@@ -411,6 +418,14 @@ impl Run {
                     limit_mask(&mut mask, count);
                     let _ = memory.write(args[2], &mask);
                 }
+            }
+            Patch::Mask(cpus) => {
+                let length = usize::try_from(value).unwrap_or(0);
+                let mut mask = vec![0_u8; length];
+                for bit in (0..length * 8).filter(|&bit| cpus.is_set(bit).unwrap_or(false)) {
+                    mask[bit / 8] |= 1 << (bit % 8);
+                }
+                let _ = memory.write(args[2], &mask);
             }
             Patch::Status { path, times, inode } => {
                 self.patch_status(&memory, sys, args, &path, (times, inode));

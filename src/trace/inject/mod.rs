@@ -117,7 +117,8 @@ impl Injection {
         self
     }
 
-    /// Steers only calls whose innermost frames satisfy `who`.
+    /// Steers only calls whose innermost frames satisfy `who`. (It is asked with no frames for what
+    /// belongs to no code, such as the random bytes that a new program starts with.)
     #[must_use]
     pub fn steer_for(
         mut self,
