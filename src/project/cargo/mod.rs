@@ -126,14 +126,13 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
     let (build_dir, records) = area.recording(bootstrap)?;
     let scratch = area.scratch()?;
 
-    let mut notes = command::wrappers_switched_off(root);
+    let mut notes = command::wrappers_switched_off(&request.folder, &env);
     let mut cargo = command::cargo(&env, &request.folder);
     cargo
         .args(["build", "--message-format=json-render-diagnostics"])
         .args(["--config", "build.incremental=false", "--target-dir"])
         .arg(&build_dir)
         .env("RUSTC_WRAPPER", std::env::current_exe()?)
-        .env("RUSTC_WORKSPACE_WRAPPER", "")
         .env(RECORD_VAR, &records);
     if bootstrap {
         cargo.env(BOOTSTRAP_VAR, "1");
