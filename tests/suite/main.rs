@@ -8,6 +8,11 @@
 )]
 
 mod artifact;
+mod check;
 mod inspect;
 mod oracle;
+mod patterns;
+mod record;
+mod strategies;
 mod support;
+mod workspace;
