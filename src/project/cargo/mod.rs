@@ -88,8 +88,13 @@ pub enum CargoError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// A record is damaged.
-    #[error(transparent)]
-    Record(#[from] RecordError),
+    #[error("{source}; remove {} and run again", .folder.display())]
+    Record {
+        /// What is wrong with it.
+        source: RecordError,
+        /// The recording area.
+        folder: PathBuf,
+    },
     /// rustc does not answer.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
@@ -154,7 +159,10 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
         notes: Vec::new(),
         bootstrap,
     };
-    let known = Records::read(&records)?;
+    let known = Records::read(&records).map_err(|source| CargoError::Record {
+        source,
+        folder: area.folder.clone(),
+    })?;
     let script_env = actions::script_env(&messages);
     for message in &messages {
         let Message::CompilerArtifact(artifact) = message else {
