@@ -155,6 +155,7 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
         root: root.to_path_buf(),
         actions: Vec::new(),
         without_metadata: Vec::new(),
+        lock: area.lock,
         scratch,
         notes: Vec::new(),
         bootstrap,
