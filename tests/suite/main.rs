@@ -10,9 +10,11 @@
 mod artifact;
 mod check;
 mod inspect;
+mod interrupt;
 mod oracle;
 mod patterns;
 mod record;
 mod strategies;
 mod support;
+mod trouble;
 mod workspace;
