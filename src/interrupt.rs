@@ -3,9 +3,9 @@
 //! Every child leads a process group of its own, so that ending it ends what it started.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,6 +55,30 @@ impl Interrupt {
         })
     }
 
+    /// Runs `command` to its end, as [`Interrupt::spawn`] does, and returns what it wrote.
+    pub fn output(&self, command: &mut Command) -> io::Result<Output> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = self.spawn(command)?;
+        let pipes = (running.child.stdout.take(), running.child.stderr.take());
+        let mut errors = Vec::new();
+        let mut stdout = Vec::new();
+        // Both at once: a pipe that nobody reads stops its writer when it is full.
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| pipes.1.map(|mut pipe| pipe.read_to_end(&mut errors)));
+            let read = pipes.0.map(|mut pipe| pipe.read_to_end(&mut stdout));
+            read.transpose()?;
+            let joined = reader.join();
+            joined
+                .unwrap_or_else(|_| Some(Err(io::Error::other("the reading thread panicked"))))
+                .transpose()
+        })?;
+        Ok(Output {
+            status: running.wait()?,
+            stdout,
+            stderr: errors,
+        })
+    }
+
     fn groups(&self) -> std::sync::MutexGuard<'_, BTreeSet<i32>> {
         self.0.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -101,14 +125,14 @@ mod tests {
         let mut command = Command::new("sh");
         command
             .args(["-c", "sleep 1000 & wait"])
-            .stdout(std::process::Stdio::piped());
+            .stdout(Stdio::piped());
         let mut running = interrupt.spawn(&mut command).unwrap();
         interrupt.trigger();
         assert!(!running.wait().unwrap().success());
         // Both held the pipe; its end comes when both are gone.
         let mut pipe = running.child.stdout.take().unwrap();
         assert_eq!(
-            io::Read::read_to_end(&mut pipe, &mut Vec::new()).unwrap(),
+            Read::read_to_end(&mut pipe, &mut Vec::new()).unwrap(),
             0
         );
         assert_eq!(

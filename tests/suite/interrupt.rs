@@ -96,6 +96,34 @@ fn an_interrupt_while_recording_leaves_nothing_and_the_next_check_works() {
     assert_eq!(verdicts(&report).len(), 3);
 }
 
+/// Cargo may wait for the network before it says what the workspace is.
+#[test]
+fn an_interrupt_while_cargo_waits_ends_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let workspace = workspace();
+    let sleep = workspace.path("sleep");
+    let begun = workspace.path("begun");
+    let (sleep, begun) = (sleep.display(), begun.display());
+    let script = format!("#!/bin/sh\ntouch '{begun}'\nexec tail -f '{sleep}'\n");
+    workspace.write("bin/cargo", &script);
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(workspace.path("bin/cargo"), mode).unwrap();
+    workspace.write("sleep", "");
+    let mut command = workspace.command(&["//..."]);
+    let mut path = workspace.path("bin").into_os_string();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    command.env("PATH", path);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    wait_for("cargo to begin", || workspace.path("begun").exists());
+    let said = end(child, Signal::SIGTERM);
+    assert_eq!(said.status, Some(130), "{said:?}");
+    let message = "warning: interrupted before there was anything to report\n";
+    assert_eq!(said.err, message);
+    workspace.assert_nothing_left();
+}
+
 #[test]
 fn an_interrupt_while_checking_keeps_what_is_done() {
     let workspace = workspace();

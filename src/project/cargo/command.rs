@@ -125,13 +125,15 @@ fn metadata_args(args: &[OsString]) -> Vec<String> {
 pub(super) fn metadata(
     request: &Request,
     env: &BTreeMap<OsString, OsString>,
+    interrupt: &Interrupt,
 ) -> Result<cargo_metadata::Metadata, CargoError> {
-    let output = cargo(env, &request.folder)
+    let mut command = cargo(env, &request.folder);
+    command
         .args(["metadata", "--format-version", "1"])
         .args(metadata_args(&request.cargo_args))
-        .stdin(Stdio::null())
-        .output()
-        .map_err(CargoError::Start)?;
+        .stdin(Stdio::null());
+    // It may wait long, for the network or for another cargo's lock.
+    let output = interrupt.output(&mut command).map_err(CargoError::Start)?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let message = stderr.trim().trim_start_matches("error: ");

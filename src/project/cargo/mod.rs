@@ -111,7 +111,7 @@ pub enum CargoError {
 pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoError> {
     command::reject_reserved(&request.cargo_args)?;
     let env = command::scrubbed(std::env::vars_os().collect());
-    let metadata = command::metadata(request, &env)?;
+    let metadata = command::metadata(request, &env, interrupt)?;
     let root = metadata.workspace_root.as_std_path();
     let members = Members::of(&metadata);
     let folder = request.folder.strip_prefix(root).unwrap_or(Path::new(""));
