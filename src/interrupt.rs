@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -93,6 +93,30 @@ impl Interrupt {
         })
     }
 
+    /// Runs `command` to its end, as [`Interrupt::spawn`] does, and returns what it wrote.
+    pub fn output(&self, command: &mut Command) -> io::Result<Output> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = self.spawn(command)?;
+        let pipes = (running.child.stdout.take(), running.child.stderr.take());
+        let mut errors = Vec::new();
+        let mut stdout = Vec::new();
+        // Both at once: a pipe that nobody reads stops its writer when it is full.
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| pipes.1.map(|mut pipe| pipe.read_to_end(&mut errors)));
+            let read = pipes.0.map(|mut pipe| pipe.read_to_end(&mut stdout));
+            read.transpose()?;
+            let joined = reader.join();
+            joined
+                .unwrap_or_else(|_| Some(Err(io::Error::other("the reading thread panicked"))))
+                .transpose()
+        })?;
+        Ok(Output {
+            status: running.wait()?,
+            stdout,
+            stderr: errors,
+        })
+    }
+
     fn running(&self) -> MutexGuard<'_, Running> {
         self.0
             .running
@@ -159,16 +183,13 @@ mod tests {
         let mut command = Command::new("sh");
         command
             .args(["-c", "sleep 1000 & wait"])
-            .stdout(std::process::Stdio::piped());
+            .stdout(Stdio::piped());
         let mut running = interrupt.spawn(&mut command).unwrap();
         interrupt.trigger();
         assert!(!running.wait().unwrap().success());
         // Both held the pipe; its end comes when both are gone.
         let mut pipe = running.child.stdout.take().unwrap();
-        assert_eq!(
-            io::Read::read_to_end(&mut pipe, &mut Vec::new()).unwrap(),
-            0
-        );
+        assert_eq!(pipe.read_to_end(&mut Vec::new()).unwrap(), 0);
         assert_eq!(
             interrupt.spawn(&mut command).unwrap_err().kind(),
             io::ErrorKind::Interrupted

@@ -5,12 +5,13 @@ mod judge;
 mod sides;
 mod verdict;
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use fs_err::File;
 
 use crate::interrupt::Interrupt;
 use crate::plan::strategy::{SideEdits, Strategy};

@@ -8,6 +8,7 @@ pub mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::PathBuf;
 
 use crate::rustc::args::Args;
@@ -93,6 +94,9 @@ pub struct Build {
     pub without_metadata: Vec<(String, String)>,
     /// Where replays may write: exists, is empty, on the file system of the build's outputs.
     pub scratch: tempfile::TempDir,
+    /// Holds off other checks, which would change the recorded build and clear `scratch`, until
+    /// the build is dropped. (Below `scratch`, so that it goes last.)
+    pub lock: File,
     /// Things the user should know about the recording, a sentence each.
     pub notes: Vec<String>,
     /// Whether rustc ran with `RUSTC_BOOTSTRAP=1` (see `docs/cargo.md`).

@@ -119,16 +119,21 @@ impl Replayer {
     pub fn run(&self, action: &Action, trial: &Trial, seat: &Seat) -> Result<Run, ReplayError> {
         let result = self.run_inner(action, trial, seat);
         result.map_err(|error| match error {
-            ReplayError::Io(source)
-                if source.raw_os_error() == Some(nix::errno::Errno::ENOSPC as i32) =>
-            {
-                ReplayError::DiskFull(self.scratch.clone())
+            // By kind: errors that name their file hold no number.
+            ReplayError::Io(source) if source.kind() == io::ErrorKind::StorageFull => {
+                self.disk_full()
             }
             ReplayError::Io(source) if source.kind() == io::ErrorKind::Interrupted => {
                 ReplayError::Interrupted
             }
             error => error,
         })
+    }
+
+    /// Names the folder around the scratch folder, which will be gone.
+    fn disk_full(&self) -> ReplayError {
+        let area = self.scratch.parent().unwrap_or(&self.scratch);
+        ReplayError::DiskFull(area.to_path_buf())
     }
 
     fn run_inner(&self, action: &Action, trial: &Trial, seat: &Seat) -> Result<Run, ReplayError> {
@@ -169,8 +174,14 @@ impl Replayer {
         }
         if String::from_utf8_lossy(&ended.stderr).contains("No space left on device (os error 28)")
         {
-            return Err(ReplayError::DiskFull(self.scratch.clone()));
+            return Err(self.disk_full());
         }
+        // The scratch folder has another name each time, and is gone when the text is read.
+        let own = folder.path().to_string_lossy().into_owned();
+        let failed = |why: String| {
+            let why = why.replace(&own, "SCRATCH");
+            Outcome::Failed(why.chars().take(WHY).collect())
+        };
         let (outcome, artifact) = match ended.end {
             End::TimedOut => (
                 failed(format!(
@@ -211,9 +222,8 @@ impl Replayer {
     }
 }
 
-fn failed(why: String) -> Outcome {
-    Outcome::Failed(why)
-}
+/// How much is told of a failure, in characters.
+const WHY: usize = 400;
 
 /// The first output that is there and not empty.
 fn made(outputs: &[PathBuf]) -> Option<PathBuf> {
@@ -242,13 +252,7 @@ pub fn first_error(stderr: &[u8]) -> String {
     let found = json
         .or_else(plain)
         .unwrap_or_else(|| "it said nothing".to_owned());
-    found
-        .split('\n')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(300)
-        .collect()
+    found.split('\n').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

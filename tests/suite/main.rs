@@ -8,8 +8,15 @@
 )]
 
 mod artifact;
+mod check;
 mod inspect;
+mod interrupt;
 mod oracle;
+mod patterns;
+mod record;
+mod strategies;
 mod support;
 mod trace;
 mod trace_steer;
+mod trouble;
+mod workspace;

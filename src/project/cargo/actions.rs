@@ -10,7 +10,7 @@ use fs_err as fs;
 
 use super::CargoError;
 use super::members::Member;
-use crate::project::recorded::Record;
+use crate::project::recorded::{Record, RecordError};
 use crate::project::{Action, Package, TargetKind};
 use crate::rustc::depinfo::DepInfo;
 
@@ -99,7 +99,7 @@ pub(super) fn script_env(messages: &[Message]) -> BTreeMap<String, BTreeSet<OsSt
 pub(super) struct Records(Vec<Record>);
 
 impl Records {
-    pub(super) fn read(folder: &Path) -> Result<Self, CargoError> {
+    pub(super) fn read(folder: &Path) -> Result<Self, RecordError> {
         let mut paths: Vec<PathBuf> = fs::read_dir(folder)?
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<_, _>>()?;
