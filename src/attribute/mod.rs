@@ -4,6 +4,8 @@
 //! about their answers. A claim rests on repeats, so that a small map that comes out equal by
 //! chance is not taken for a cause.
 
+pub mod expansion;
+
 use std::ffi::OsString;
 
 use crate::artifact::metadata::Svh;
