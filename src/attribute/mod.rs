@@ -5,6 +5,8 @@
 //! thing go at a time; then hold only the suspected code's own calls, and see it stand again. A
 //! claim rests on repeats, so that what comes out equal by chance is not taken for a cause.
 
+pub mod expansion;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;

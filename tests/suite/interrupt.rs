@@ -29,7 +29,8 @@ fn workspace() -> Workspace {
             r#"
             #[proc_macro]
             pub fn slow(_: proc_macro::TokenStream) -> proc_macro::TokenStream {
-                let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+                let root = std::path::PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap());
+                let root = root.parent().unwrap();
                 if root.join("sleep").exists() {
                     let mut endless = std::process::Command::new("tail");
                     endless.arg("-f").arg(root.join("sleep"));

@@ -65,7 +65,7 @@ fn an_unknown_strategy_or_variation_is_a_usage_error_with_the_known_ones() {
     let workspace = Workspace::of(&[]);
     for (argument, known) in [
         ("--strategies=holow", "hollow"),
-        ("--vary=time", "timezone"),
+        ("--vary=weather", "timezone"),
     ] {
         let said = workspace.run(&["//...", argument]);
         assert_eq!((said.status, said.out.as_str()), (Some(2), ""));
