@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use crate::support;
 use crate::workspace::{Said, Workspace, finding, krate, verdicts};
 
