@@ -22,6 +22,9 @@ const REPEATS: usize = 3;
 /// How often a fresh compile in the world as it is must agree, where nothing is held still.
 const FREE_REPEATS: usize = 6;
 
+/// What is said when all is held still and the output moves.
+const RESTLESS: &str = "with everything held still that can be held, its SVH still moves: what is left is the order in which threads run";
+
 /// What a compile gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -158,9 +161,7 @@ pub fn explain<E>(
     }
     let base = metadata.trial.with(world.pinned());
     let Some(still) = asked.stable(&base, REPEATS)? else {
-        asked
-            .evidence
-            .push("with everything held still that can be held, its SVH still moves: what is left is the order in which threads run".to_owned());
+        asked.evidence.push(RESTLESS.to_owned());
         return Ok(vec![asked.cause(Fault::Chance)]);
     };
     if let Answer::Failed(why) = &still
@@ -183,7 +184,7 @@ pub fn explain<E>(
         return Ok(vec![asked.flags(&base, &full.trial.command, &right)?]);
     }
     let together = metadata.trial.with(world.all(Setting(1)));
-    if asked.moves(&together, &base, &still)? {
+    if asked.moves(&together, &base, &still, false)? {
         asked
             .evidence
             .push("no single variation moved it, all together did".to_owned());
@@ -217,11 +218,13 @@ pub struct Probed {
     pub harmless: BTreeMap<Variation, u32>,
 }
 
-/// Tries every suspected variation on a crate whose compiles agreed so far. `expansion` and `base`
-/// are its compiles; the first is cheap and shows what macros make, the second confirms.
+/// Tries every suspected variation on a crate whose compiles agreed so far, among them one in each of
+/// the settings up to `compared`. `expansion` and `base` are its compiles; the first is cheap and
+/// shows what macros make, the second confirms.
 pub fn probe<E>(
     expansion: &Trial,
     base: &Trial,
+    compared: u32,
     suspects: &Suspects,
     world: &World<'_>,
     run: &mut dyn FnMut(&Trial) -> Result<Answer, E>,
@@ -232,36 +235,40 @@ pub fn probe<E>(
         world,
         evidence: Vec::new(),
     };
+    let left = |variation: &Variation| compared + 1..=variation.settings();
+    if suspects.keys().all(|own| left(own).is_empty()) {
+        probed.harmless = suspects.keys().map(|own| (*own, compared)).collect();
+        return Ok(probed);
+    }
     let still = (asked.run)(&expansion.with(world.pinned()))?;
     if matches!(still, Answer::Failed(_)) {
         return Ok(probed);
     }
     for (variation, modules) in suspects {
-        let mut tried = 0;
-        for setting in 1..=variation.settings() {
-            let changed = expansion.with(world.only(*variation, Setting(setting)));
-            tried = setting;
-            if (asked.run)(&changed)?.same(&still) {
-                continue;
+        let mut moved = false;
+        for setting in left(variation).map(Setting) {
+            let changed = expansion.with(world.only(*variation, setting));
+            moved = !(asked.run)(&changed)?.same(&still);
+            if moved {
+                break;
             }
+        }
+        if moved {
             let pinned = base.with(world.pinned());
             let Some(svh) = asked.stable(&pinned, REPEATS)? else {
-                asked.evidence.push(
-                    "with everything held still that can be held, its SVH still moves: what is left is the order in which threads run".to_owned(),
-                );
-                let cause = asked.take(Fault::Chance, modules.clone());
-                probed.causes.push(cause);
+                asked.evidence.push(RESTLESS.to_owned());
+                probed
+                    .causes
+                    .push(asked.take(Fault::Chance, modules.clone()));
                 return Ok(probed);
             };
             if let Some(cause) = asked.mover(&pinned, &svh, *variation, modules)? {
                 probed.causes.push(cause);
-                tried = 0;
+                continue;
             }
-            break;
         }
-        if tried > 0 {
-            probed.harmless.insert(*variation, tried);
-        }
+        let tried = variation.settings().max(compared);
+        probed.harmless.insert(*variation, tried);
     }
     Ok(probed)
 }
@@ -350,15 +357,25 @@ impl<E> Asked<'_, '_, E> {
         Ok(Some(first))
     }
 
-    /// Whether `trial` moves the output that stands still in `base`: to one and the same other
-    /// output, each time, and back.
-    fn moves(&mut self, trial: &Trial, base: &Trial, still: &Answer) -> Result<bool, E> {
+    /// Whether `trial` moves the output that stands still in `base`, each time, and back; to one and
+    /// the same other output if `steady`.
+    fn moves(
+        &mut self,
+        trial: &Trial,
+        base: &Trial,
+        still: &Answer,
+        steady: bool,
+    ) -> Result<bool, E> {
         let moved = (self.run)(trial)?;
         if moved.same(still) {
             return Ok(false);
         }
         for _ in 0..REPEATS {
-            if !(self.run)(base)?.same(still) || !(self.run)(trial)?.same(&moved) {
+            if !(self.run)(base)?.same(still) {
+                return Ok(false);
+            }
+            let again = (self.run)(trial)?;
+            if again.same(still) || (steady && !again.same(&moved)) {
                 return Ok(false);
             }
         }
@@ -397,7 +414,7 @@ impl<E> Asked<'_, '_, E> {
         for setting in (1..=variation.settings()).map(Setting) {
             let changes = self.world.only(variation, setting);
             let trial = base.with(changes.clone());
-            if !self.moves(&trial, base, still)? {
+            if !self.moves(&trial, base, still, !variation.is_free())? {
                 continue;
             }
             let name = variation.name();
@@ -491,7 +508,7 @@ impl<E> Asked<'_, '_, E> {
             for half in [left, right] {
                 let mut changes = base.changes.clone();
                 changes.push(Change::Env(variation, half.to_vec()));
-                if self.moves(&base.with(changes), base, still)? {
+                if self.moves(&base.with(changes), base, still, true)? {
                     halves.push(half.to_vec());
                 }
             }

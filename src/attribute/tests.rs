@@ -274,13 +274,21 @@ fn a_map_of_two_entries_is_found_by_its_expansion_and_confirmed() {
         ..trial("x.rs")
     };
     let suspects = Suspects::from([(Variation::Randomness, vec!["m.so".into()])]);
-    let probed = probe(&expansion, &trial("x.rs"), &suspects, &world, &mut run).unwrap();
+    let probed = probe(&expansion, &trial("x.rs"), 0, &suspects, &world, &mut run).unwrap();
     let fault = Fault::World(Variation::Randomness, vec![]);
     assert_eq!(faults(&probed.causes), [fault]);
     assert!(probed.harmless.is_empty());
 
     let mut sorted = |_: &Trial| Ok::<_, Infallible>(Answer::Expansion(String::new()));
-    let probed = probe(&expansion, &trial("x.rs"), &suspects, &world, &mut sorted).unwrap();
+    let probed = probe(
+        &expansion,
+        &trial("x.rs"),
+        0,
+        &suspects,
+        &world,
+        &mut sorted,
+    )
+    .unwrap();
     assert!(probed.causes.is_empty());
     let seeds = Variation::Randomness.settings();
     assert_eq!(

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,6 +51,10 @@ const MAX_FILES: usize = 16;
 impl Judge<'_> {
     pub(super) fn judge(&self) -> Result<Judged, ReplayError> {
         let mut sides = Sides::new(self.action, self.replayer, self.settings, self.seat())?;
+        // Without a macro, nothing but rustc runs, and there is nobody to watch.
+        if !sides.loads_macros() {
+            sides.stop_watching();
+        }
         let mut compared: Vec<Compared> = Vec::new();
         for strategy in &self.settings.strategies {
             let pair = pair(self.action, *strategy, &self.settings.edits);
@@ -68,7 +73,7 @@ impl Judge<'_> {
             evidence.causes.extend(self.probe_place(&sides)?);
         }
         evidence.sightings = sides.seen();
-        evidence.watched = sides.watched();
+        evidence.watched = self.modules.is_some();
         let root = sides
             .recorded()
             .root
@@ -229,7 +234,8 @@ impl Judge<'_> {
         }
         let base = &sides.recorded().observed.trial;
         self.in_world(sides, |world| {
-            attribute::probe(&base.expansion(), base, &suspects, world, &mut |trial| {
+            let (expansion, compared) = (base.expansion(), sides.settings_run());
+            attribute::probe(&expansion, base, compared, &suspects, world, &mut |trial| {
                 sides.ask(trial)
             })
         })
@@ -320,6 +326,24 @@ impl Judge<'_> {
         })
     }
 
+    /// Whether the expanded source spells out where the package or its `OUT_DIR` lies.
+    fn leaks_place(&self, sides: &Sides<'_>) -> Result<bool, ReplayError> {
+        let expanded = sides.expanded(&sides.recorded().observed.trial.expansion())?;
+        let places = [
+            Some(&self.action.package.root),
+            self.action.out_dir.as_ref(),
+        ];
+        let mut places = places
+            .into_iter()
+            .flatten()
+            .map(|path| path.as_os_str().as_bytes());
+        Ok(places.any(|place| {
+            expanded
+                .windows(place.len().max(1))
+                .any(|part| part == place)
+        }))
+    }
+
     /// Compiles the crate at two other places under one name, if it or a macro asked for its place.
     fn probe_place(&self, sides: &Sides<'_>) -> Result<Option<Cause>, ReplayError> {
         let asked = self.settings.vary.contains(&Variation::BuildPath);
@@ -327,6 +351,9 @@ impl Judge<'_> {
             return Ok(None);
         }
         let base = &sides.recorded().observed.trial;
+        if !asked && !self.leaks_place(sides)? {
+            return Ok(None);
+        }
         let answers = |remap: bool| -> Result<[Answer; 2], ReplayError> {
             let at = |setting| {
                 let mut changes = self.pinned(sides);

@@ -8,7 +8,7 @@ use fs_err as fs;
 
 use super::Settings;
 use crate::artifact;
-use crate::artifact::metadata::{CrateRoot, Svh};
+use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Answer, Observed};
 use crate::plan::strategy::{Pair, Side};
 use crate::plan::variation::{Change, Setting, Variation};
@@ -81,6 +81,26 @@ impl<'a> Sides<'a> {
         self.seen.borrow().iter().cloned().collect()
     }
 
+    /// Whether the recorded compile loaded a proc macro.
+    pub(super) fn loads_macros(&self) -> bool {
+        let root = self.recorded().root.as_ref();
+        root.is_some_and(|root| root.deps.iter().any(|dep| dep.kind == DepKind::MacrosOnly))
+    }
+
+    /// Runs without the tracer from here on.
+    pub(super) fn stop_watching(&mut self) {
+        self.seat.watch = None;
+    }
+
+    /// The expanded source of the crate; empty if it does not expand.
+    pub(super) fn expanded(&self, trial: &Trial) -> Result<Vec<u8>, ReplayError> {
+        let made = self.run(trial)?;
+        match (&made.observed.answer, &made.artifact) {
+            (Answer::Expansion(_), Some(path)) => fs::read(path).map_err(ReplayError::Io),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Whether runs were watched and steered.
     pub(super) fn watched(&self) -> bool {
         self.seat.watch.is_some()
@@ -98,6 +118,12 @@ impl<'a> Sides<'a> {
             .filter(possible)
             .copied()
             .collect()
+    }
+
+    /// How many settings of every variation the runs so far were made in.
+    pub(super) fn settings_run(&self) -> u32 {
+        let varied = self.made.iter().filter(|(key, _)| key.1).count();
+        u32::try_from(varied).unwrap_or(u32::MAX - 1)
     }
 
     /// Makes sure that the `repeat`-th run of both sides is there. The metadata side runs in a
@@ -136,8 +162,7 @@ impl<'a> Sides<'a> {
 
     /// Every variation, in another setting for each varied run.
     fn changes(&self) -> Vec<Change> {
-        let varied = self.made.iter().filter(|(key, _)| key.1).count();
-        let setting = Setting(1 + u32::try_from(varied).unwrap_or(u32::MAX - 1));
+        let setting = Setting(self.settings_run() + 1);
         let vary = self.vary().into_iter();
         vary.filter_map(|own| own.change(self.action, setting))
             .collect()
