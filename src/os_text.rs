@@ -1,8 +1,9 @@
-//! Paths, arguments and variables in JSON without loss: a string where they are UTF-8 (nearly
-//! always), a list of bytes where not. For use with `#[serde(with = …)]`.
+//! Paths, arguments and variables: in JSON without loss, a string where they are UTF-8 (nearly
+//! always), a list of bytes where not (for use with `#[serde(with = …)]`); and paths without detours.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,21 @@ pub mod vars {
             .map(|(name, value)| (name.into(), value.into()))
             .collect())
     }
+}
+
+/// A path without `.` and `..`, as far as the text tells.
+pub fn normalized(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::artifact::metadata::CrateRoot;
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, Undeclared, World};
 use crate::compare;
 use crate::lint::Finding;
+use crate::os_text::normalized;
 use crate::plan::strategy::{Pair, Strategy, pair};
 use crate::plan::variation::{Change, Setting, Variation};
 use crate::project::{Action, Build, TargetKind};
@@ -301,10 +302,9 @@ impl Judge<'_> {
 
     /// The files that the compile declared, absolute.
     fn declared(&self) -> BTreeSet<PathBuf> {
-        self.action
-            .inputs
-            .iter()
-            .map(|path| self.action.cwd.join(path))
+        let inputs = self.action.inputs.iter();
+        inputs
+            .map(|path| normalized(&self.action.cwd.join(path)))
             .collect()
     }
 

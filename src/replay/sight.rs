@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::os_text::normalized;
 use crate::plan::variation::{Change, Variation};
 use crate::trace::{
     Access, Command, Event, Frame, Injection, ModuleCache, ProcessId, Steer, Sys, Trace,
@@ -133,7 +134,8 @@ fn garbled(path: &Path) -> Arc<[u8]> {
 fn is_news(access: &Access, known: &BTreeSet<PathBuf>) -> bool {
     match access {
         Access::Open { path, .. } | Access::Status { path } | Access::ReadLink { path } => {
-            !path.absolute.ancestors().any(|place| known.contains(place))
+            let place = normalized(&path.absolute);
+            !place.ancestors().any(|place| known.contains(place))
         }
         Access::Socket { .. } | Access::Enter { .. } | Access::Root { .. } => false,
         _ => true,
@@ -172,11 +174,12 @@ fn is_system(module: &Path) -> bool {
 /// Everything that watched code asked, sorted, each thing once.
 pub(super) fn sightings(mut trace: Trace, watch: &Watch) -> Vec<Sighting> {
     let suspects = &watch.suspects;
-    let owners = owners(&trace, suspects);
+    let watched: BTreeSet<ProcessId> = owners(&trace, suspects).into_keys().collect();
     trace.events.retain(|event| {
-        responsible(&event.frames, suspects).is_some() || owners.contains_key(&event.process)
+        responsible(&event.frames, suspects).is_some() || watched.contains(&event.process)
     });
-    watch.modules.symbolize(&mut trace.events);
+    watch.modules.symbolize(trace.frames_mut());
+    let owners = owners(&trace, suspects);
     let mut found = BTreeSet::new();
     for event in &trace.events {
         let Some(what) = what(event) else { continue };
@@ -217,6 +220,15 @@ pub(super) fn sightings(mut trace: Trace, watch: &Watch) -> Vec<Sighting> {
             program,
         });
     }
+    // What the code wrote itself is its own.
+    let own: BTreeSet<PathBuf> = found
+        .iter()
+        .filter_map(|own| match &own.what {
+            What::Write(path) => Some(path.clone()),
+            _ => None,
+        })
+        .collect();
+    found.retain(|seen| !matches!(&seen.what, What::Read(path) if own.contains(path)));
     found.into_iter().collect()
 }
 
@@ -227,33 +239,27 @@ struct Owner {
     program: OsString,
 }
 
-/// For every process that watched code started: whose it is. The call that executes the program is
-/// made on the code's own stack, in the child.
+/// For every process that watched code started: whose it is. What such a process starts is the
+/// same code's.
 fn owners(trace: &Trace, suspects: &BTreeSet<PathBuf>) -> BTreeMap<ProcessId, Arc<Owner>> {
     let mut found: BTreeMap<ProcessId, Arc<Owner>> = BTreeMap::new();
-    for event in &trace.events {
-        let Access::Exec { argv, .. } = &event.access else {
-            continue;
-        };
-        if event.process == ProcessId(1) {
-            continue;
-        }
-        if let Some(frame) = responsible(&event.frames, suspects) {
-            let program = argv.first().cloned().unwrap_or_default();
-            let owner = Owner {
-                module: frame.module.to_path_buf(),
-                frames: event.frames.clone(),
-                program,
-            };
-            found.insert(event.process, Arc::new(owner));
-        }
-    }
     for process in &trace.processes {
         let inherited = process
             .parent
             .and_then(|parent| found.get(&parent).cloned());
-        if let (Some(owner), false) = (inherited, found.contains_key(&process.id)) {
+        if let Some(owner) = inherited {
             found.insert(process.id, owner);
+        } else if let Some(frame) = responsible(&process.made_by, suspects) {
+            let program = trace.events.iter().find_map(|event| match &event.access {
+                Access::Exec { argv, .. } if event.process == process.id => argv.first().cloned(),
+                _ => None,
+            });
+            let owner = Owner {
+                module: frame.module.to_path_buf(),
+                frames: process.made_by.clone(),
+                program: program.unwrap_or_default(),
+            };
+            found.insert(process.id, Arc::new(owner));
         }
     }
     found

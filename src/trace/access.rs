@@ -25,6 +25,8 @@ pub struct Process {
     pub status: Option<Status>,
     /// How many threads it had over its life, its first one included.
     pub threads: u32,
+    /// The code of its parent that made it, innermost first; empty unless code is looked up.
+    pub made_by: Vec<Frame>,
 }
 
 /// Everything recorded of one run.
@@ -40,6 +42,19 @@ pub struct Trace {
     pub blind_spots: Vec<(ProcessId, BlindSpot)>,
     /// Why the run was cut short, if it was.
     pub stopped: Option<Cut>,
+}
+
+impl Trace {
+    /// Every stack frame in the record, to be given names by
+    /// [`ModuleCache::symbolize`](super::ModuleCache::symbolize).
+    pub fn frames_mut(&mut self) -> impl Iterator<Item = &mut Frame> {
+        let of_events = self.events.iter_mut().flat_map(|event| &mut event.frames);
+        let of_births = self
+            .processes
+            .iter_mut()
+            .flat_map(|process| &mut process.made_by);
+        of_events.chain(of_births)
+    }
 }
 
 /// Why a run was cut short.

@@ -12,8 +12,7 @@ use object::{
     Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ReadCache, SymbolKind,
 };
 
-use super::access::Event;
-use super::unwind::{self, Line, Tables};
+use super::unwind::{self, Frame, Line, Tables};
 
 /// Tells one version of a file from another.
 type Identity = (u64, u64, i64, i64, u64);
@@ -28,6 +27,8 @@ pub struct ModuleCache {
 struct Inner {
     tables: BTreeMap<Identity, Option<Arc<Tables>>>,
     libcs: BTreeMap<Identity, Libc>,
+    /// By file and address in it.
+    names: BTreeMap<Arc<Path>, BTreeMap<u64, Named>>,
 }
 
 /// The addresses, as stated in a file, of what reads the environment.
@@ -77,22 +78,39 @@ impl ModuleCache {
         })
     }
 
-    /// Fills in the functions and lines of every frame of `events`. Each file's symbols are read
-    /// once for all of them.
-    pub fn symbolize(&self, events: &mut [Event]) {
+    /// Fills in the functions and lines of frames, each file's symbols being read once for all the
+    /// addresses that are new.
+    pub fn symbolize<'a>(&self, frames: impl IntoIterator<Item = &'a mut Frame>) {
+        let mut frames: Vec<&mut Frame> = frames.into_iter().collect();
         let mut wanted: BTreeMap<Arc<Path>, BTreeMap<u64, Named>> = BTreeMap::new();
-        for frame in events.iter().flat_map(|event| &event.frames) {
-            let offsets = wanted.entry(Arc::clone(&frame.module)).or_default();
-            offsets.entry(frame.offset).or_default();
+        {
+            let known = &self.lock().names;
+            for frame in &frames {
+                if !known
+                    .get(&frame.module)
+                    .is_some_and(|own| own.contains_key(&frame.offset))
+                {
+                    let offsets = wanted.entry(Arc::clone(&frame.module)).or_default();
+                    offsets.entry(frame.offset).or_default();
+                }
+            }
         }
         for (module, offsets) in &mut wanted {
             // A file that is gone or is no ELF file leaves its frames without names.
             let _ = name_offsets(module, offsets);
         }
-        for frame in events.iter_mut().flat_map(|event| &mut event.frames) {
-            let named = &wanted[&frame.module][&frame.offset];
-            frame.symbol.clone_from(&named.symbol);
-            frame.line.clone_from(&named.line);
+        let known = &mut self.lock().names;
+        for (module, offsets) in wanted {
+            known.entry(module).or_default().extend(offsets);
+        }
+        for frame in &mut frames {
+            let named = known
+                .get(&frame.module)
+                .and_then(|own| own.get(&frame.offset));
+            if let Some(named) = named {
+                frame.symbol.clone_from(&named.symbol);
+                frame.line.clone_from(&named.line);
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ use super::inject::{Steering, mix};
 use super::spawn::{self, Launch};
 use super::syscall::Numbers;
 use super::tracee::{self, Gone, Resume, Status, Stop, Stopped, Wait};
-use super::unwind::Unwinder;
+use super::unwind::{Frame, Unwinder};
 
 /// One traced thread.
 #[derive(Debug)]
@@ -177,6 +177,7 @@ impl Run {
             pid,
             status: None,
             threads: 1,
+            made_by: Vec::new(),
         });
         // A new process starts with its parent's memory, so with its parent's libc.
         self.images.push(Image {
@@ -222,7 +223,11 @@ impl Run {
             Stop::Exit => self.returned(stopped),
             Stop::Birth => {
                 let child = stopped.message()?;
+                let frames = self.makers_frames(&stopped);
                 self.born(child, tid);
+                if let Some(process) = self.by_pid.get(&child) {
+                    self.processes[*process].made_by = frames;
+                }
                 stopped.resume(self.after_event(tid), 0)
             }
             Stop::Exec => {
@@ -241,6 +246,16 @@ impl Run {
                 stopped.resume(Resume::Free, signal)
             }
             Stop::Other => stopped.resume(Resume::Free, 0),
+        }
+    }
+
+    /// The code that makes a child. The child's own stack need not lead there (`posix_spawn` gives it
+    /// one of its own).
+    fn makers_frames(&mut self, stopped: &Stopped) -> Vec<Frame> {
+        let process = self.tasks.get(&stopped.tid()).map(|task| task.process);
+        match process {
+            Some(process) if self.watch.frames_for.is_some() => self.frames(stopped, process),
+            _ => Vec::new(),
         }
     }
 

@@ -99,7 +99,7 @@ pub(crate) fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     }
     let mut trace = command.run()?;
     if args.stack {
-        modules.symbolize(&mut trace.events);
+        modules.symbolize(trace.frames_mut());
     }
     if let Some(file) = &mut output {
         print(args.format, &trace, file)?;
