@@ -6,6 +6,8 @@
 //! `docs/architecture.md` is the tour.
 
 pub mod cli;
+// Layer 6.
+pub mod compare;
 // Layer 1.
 pub mod artifact;
 // Layer 0.

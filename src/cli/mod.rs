@@ -3,9 +3,12 @@
 //! The only module that prints, and the only user of `anyhow`. One file per command, each with an
 //! `Args` struct (what was typed) and a `run` function (what it means).
 
+mod diff;
 pub mod exit;
 mod inspect;
 pub mod shell;
+mod toolchains;
+mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -28,6 +31,8 @@ struct Cli {
 enum Command {
     /// Show what an artifact is: its crate, its SVH, its dependencies and their SVHs
     Inspect(inspect::Args),
+    /// Tell what differs between two artifacts, or between those of two directories
+    Diff(diff::Args),
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -46,5 +51,6 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Inspect(args) => inspect::run(&args, shell),
+        Command::Diff(args) => diff::run(&args, shell),
     }
 }

@@ -8,6 +8,7 @@
 )]
 
 mod artifact;
+mod diff;
 mod inspect;
 mod oracle;
 mod support;

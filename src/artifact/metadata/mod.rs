@@ -9,6 +9,7 @@ mod layout;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -44,8 +45,31 @@ impl<'a> Metadata<'a> {
 
     /// The crate's identity, flags and dependency table.
     pub fn root(&self) -> Result<CrateRoot, Fault> {
-        decode::root(self.blob, &self.header)
+        decode::root(self.blob, &self.header).map(|(root, _)| root)
     }
+
+    /// Where the parts stand that [`Metadata::root`] reads.
+    pub fn places(&self) -> Result<Places, Fault> {
+        decode::root(self.blob, &self.header).map(|(_, places)| places)
+    }
+}
+
+/// Where the decoded parts of a blob stand, from its start. What lies between them (items, bodies,
+/// spans, the source map) belongs to none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Magic, version, positions and the compiler's name.
+    pub header: Range<usize>,
+    /// The crate's SVH: in the root, or from `METADATA_VERSION` 11 on in the header.
+    pub svh: Range<usize>,
+    /// The dependency table.
+    pub dependencies: Range<usize>,
+    /// The SVHs in that table, in its order.
+    pub dependency_svhs: Vec<Range<usize>>,
+    /// From the root's position to the end of the blob or of the hashed part.
+    pub root: Range<usize>,
+    /// What the SVH does not cover, from `METADATA_VERSION` 11 on.
+    pub unhashed: Option<Range<usize>>,
 }
 
 /// A place in a metadata blob that cannot be read as what it should be.

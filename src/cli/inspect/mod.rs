@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::exit::Exit;
 use super::shell::Shell;
+use super::toolchains;
 use crate::artifact::{self, ArtifactError, Completion, CrateRoot, Kind, Names};
 
 /// Files up to which each gets a block of its own and not a row of a table.
@@ -232,7 +233,7 @@ fn name_all(inspections: &mut [Inspection], mut names: Names) {
     let mut triples: Vec<String> = unresolved(inspections).map(|r| r.triple.clone()).collect();
     triples.sort();
     triples.dedup();
-    for directory in toolchain_libraries(&triples) {
+    for directory in toolchains::libraries(&triples) {
         names.search(&directory, unresolved(inspections));
     }
     resolve(inspections, &names);
@@ -250,26 +251,4 @@ fn resolve(inspections: &mut [Inspection], names: &Names) -> bool {
         complete &= file.root.as_mut().is_none_or(|root| names.resolve(root));
     }
     complete
-}
-
-/// The directories where the toolchains of this machine, rustup's and the system's, keep the
-/// standard library. No rustc is run for this: the right toolchain is known by its crates.
-fn toolchain_libraries(triples: &[String]) -> Vec<PathBuf> {
-    let rustup = std::env::var_os("RUSTUP_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(std::env::home_dir()?.join(".rustup")));
-    let toolchains = rustup.and_then(|rustup| std::fs::read_dir(rustup.join("toolchains")).ok());
-    let mut sysroots: Vec<PathBuf> = toolchains
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
-    sysroots.sort();
-    sysroots.extend(["/usr", "/usr/local"].map(PathBuf::from));
-    let libraries = |sysroot: &PathBuf| {
-        let rustlib = sysroot.join("lib/rustlib");
-        let library = |triple: &String| rustlib.join(triple).join("lib");
-        triples.iter().map(library).collect::<Vec<_>>()
-    };
-    sysroots.iter().flat_map(libraries).collect()
 }
