@@ -8,6 +8,7 @@ pub mod exit;
 mod inspect;
 pub mod shell;
 mod toolchains;
+mod verify;
 mod words;
 
 use std::ffi::OsString;
@@ -33,6 +34,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Tell what differs between two artifacts, or between those of two directories
     Diff(diff::Args),
+    /// Foretell from artifacts whether rustc can use them together
+    Verify(verify::Args),
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -52,5 +55,6 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Inspect(args) => inspect::run(&args, shell),
         Command::Diff(args) => diff::run(&args, shell),
+        Command::Verify(args) => verify::run(&args, shell),
     }
 }

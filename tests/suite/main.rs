@@ -12,3 +12,4 @@ mod diff;
 mod inspect;
 mod oracle;
 mod support;
+mod verify;
