@@ -9,6 +9,7 @@
 
 mod artifact;
 mod diff;
+mod golden;
 mod inspect;
 mod oracle;
 mod support;
