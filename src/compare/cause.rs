@@ -102,17 +102,39 @@ fn core<'a>(left: &'a str, right: &'a str, fits: impl Fn(u8) -> bool) -> (&'a st
 fn date(left: &str, right: &str) -> Option<Cause> {
     let fits = |b: u8| b.is_ascii_digit() || b"-:. TZ/+".contains(&b);
     let (left, right) = core(left, right, fits);
-    let like = |text: &str| {
-        let digits = |part: &str| part.len() >= 2 && part.bytes().all(|b| b.is_ascii_digit());
-        let three = |by: char| {
-            text.split([' ', 'T', 'Z', '.', '+']).any(|word| {
+    (is_date(left) && is_date(right)).then_some(Cause::Date)
+}
+
+/// Whether `text` has a date or a time of day in it.
+pub fn is_date(text: &str) -> bool {
+    let digits =
+        |part: &str| matches!(part.len(), 2 | 4) && part.bytes().all(|b| b.is_ascii_digit());
+    let three = |by: char| {
+        text.split([' ', 'T', 'Z', '.', '+', '(', ')', '"', ','])
+            .any(|word| {
                 let parts: Vec<_> = word.split(by).collect();
                 parts.len() == 3 && parts.iter().all(|part| digits(part))
             })
-        };
-        three('-') || three(':') || three('/')
     };
-    (like(left) && like(right)).then_some(Cause::Date)
+    three('-') || three(':') || three('/')
+}
+
+/// Whether `text` has seconds since 1970 in it, of the years 2001 to 2033.
+pub fn has_timestamp(text: &str) -> bool {
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| {
+        let digits = word.bytes().all(|byte| byte.is_ascii_digit());
+        digits && word.len() == 10 && word.starts_with('1')
+    })
+}
+
+/// Whether `text` is an absolute path.
+pub fn is_path(text: &str) -> bool {
+    let windows = text
+        .get(1..3)
+        .is_some_and(|rest| rest == ":\\" || rest == ":/");
+    let absolute = windows || (text.starts_with('/') && !text.starts_with("//"));
+    absolute && path(text).is_some() && !text.contains([' ', '\n', '*'])
 }
 
 fn number(left: &str, right: &str) -> Option<Cause> {

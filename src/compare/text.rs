@@ -70,14 +70,47 @@ pub fn strings(blob: &[u8], region: &Range<usize>, sentinel: bool) -> Vec<Range<
 
 /// All strings of metadata in `span`, in their order.
 pub fn all_strings<'a>(blob: &'a [u8], span: &Range<usize>) -> Vec<&'a [u8]> {
+    let ranges = string_ranges(blob, span);
+    ranges.into_iter().map(|range| &blob[range]).collect()
+}
+
+fn string_ranges(blob: &[u8], span: &Range<usize>) -> Vec<Range<usize>> {
     let (mut found, mut at) = (Vec::new(), span.start);
     while at < span.end {
         match string_at(blob, at) {
             Some(string) if string.len() > 1 => {
                 at = string.end + 1;
-                found.push(&blob[string]);
+                found.push(string);
             }
             _ => at += 1,
+        }
+    }
+    found
+}
+
+/// Texts that tie metadata to a place or a time: where each stands, what it is, and the text, in the
+/// order of the blob, each text once.
+pub fn telling(blob: &[u8], sentinel: bool) -> Vec<(usize, &'static str, &str)> {
+    let whole = 0..blob.len();
+    let ranges = if sentinel {
+        string_ranges(blob, &whole)
+    } else {
+        runs(blob, &whole)
+    };
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for range in ranges {
+        let Ok(text) = std::str::from_utf8(&blob[range.clone()]) else {
+            continue;
+        };
+        let what = match () {
+            () if cause::is_path(text) => "path",
+            () if cause::is_date(text) => "date",
+            () if cause::has_timestamp(text) => "time",
+            () => continue,
+        };
+        if seen.insert(text) {
+            found.push((range.start, what, text));
         }
     }
     found
