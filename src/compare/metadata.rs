@@ -1,11 +1,13 @@
 //! What differs between two metadata blobs, and what the differing bytes are.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::bytes::{self, Region};
 use super::cause::{self, Cause};
 use super::text::{self, TextChange, TextGroup};
-use crate::artifact::{Fault, Metadata, metadata::Places};
+use crate::artifact::metadata::{Places, Property};
+use crate::artifact::{Fault, Metadata};
 use crate::bytes::Cursor;
 
 /// What differing bytes are, as far as the format is known.
@@ -87,12 +89,29 @@ pub struct Changes {
     pub tallies: Vec<Tally>,
     /// Texts that differ, by likely cause.
     pub texts: Vec<TextGroup>,
+    /// The items that bytes of no other part belong to, with the property and in how many places; nothing
+    /// where the tables of items are not decoded.
+    pub items: Option<Vec<ItemChange>>,
     /// Whether only SVHs (the crate's own or those of dependencies) and what follows from
     /// them differ.
     pub svh_alone: bool,
     /// Why the parts could not be told apart, if they could not.
     pub fault: Option<Fault>,
 }
+
+/// An item whose encoding differs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ItemChange {
+    /// Its path, such as `crate::module::item`.
+    pub path: String,
+    /// What of it.
+    pub property: Property,
+    /// In how many places.
+    pub regions: usize,
+}
+
+/// In more places than these no items are looked up.
+const MAX_ITEM_REGIONS: usize = 50_000;
 
 /// More changed texts are not looked at one by one.
 const MAX_TEXTS: usize = 20_000;
@@ -169,11 +188,38 @@ pub fn compare(left: &Metadata, right: &Metadata) -> Changes {
     Changes {
         sizes: (a.len(), b.len()),
         tallies: tallies(&regions),
+        items: items(left, right, &regions),
         svh_alone: !regions.is_empty() && regions.iter().all(|(_, part)| harmless(part)),
         regions,
         texts,
         fault,
     }
+}
+
+/// The items that the regions of no other part belong to, in the order of their paths.
+fn items(left: &Metadata, right: &Metadata, regions: &[(Region, Part)]) -> Option<Vec<ItemChange>> {
+    let of_items = |part: &Part| matches!(part, Part::Other | Part::Text);
+    let regions = regions.iter().filter(|(_, part)| of_items(part));
+    if regions.clone().next().is_none() || regions.clone().count() > MAX_ITEM_REGIONS {
+        return None;
+    }
+    let (a, b) = (left.items()?, right.items()?);
+    let mut counts = BTreeMap::new();
+    for (region, _) in regions {
+        let owners = (a.owner(region.left.start), b.owner(region.right.start));
+        // Where both sides disagree, one is a neighbour by accident; neither is named.
+        if let (Some(one), Some(other)) = owners
+            && one.0 == other.0
+        {
+            *counts.entry(one).or_insert(0) += 1;
+        }
+    }
+    let change = |((path, property), regions)| ItemChange {
+        path,
+        property,
+        regions,
+    };
+    Some(counts.into_iter().map(change).collect())
 }
 
 /// Whether both sides have the same strings, but in another order, where their texts differ.

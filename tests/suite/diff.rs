@@ -249,6 +249,26 @@ fn json_says_the_same_every_time() {
 }
 
 #[test]
+fn items_are_named_where_their_tables_are_known() {
+    let bench = Bench::new();
+    let source = |body: &str| {
+        format!(
+            "pub mod inner {{ #[inline] pub fn changed(x: u32) -> u32 {{ x * {body} }} pub fn same() {{}} }}"
+        )
+    };
+    for (side, body) in [("a", "3"), ("b", "7")] {
+        bench.write("x.rs", &source(body));
+        bench.rustc("x.rs", side, &[]);
+    }
+    let text = bench.report("a/libx.rmeta", "b/libx.rmeta");
+    has(
+        &text,
+        &["  crate::inner::changed  type, signature or body, "],
+    );
+    assert!(!text.contains("inner::same"), "{text}");
+}
+
+#[test]
 fn trouble_is_no_difference() {
     let bench = Bench::new();
     bench.write("x.rs", SOURCE);

@@ -119,6 +119,7 @@ impl<'a> Reader<'a> {
                 dependency_svhs: Vec::new(),
                 root: start..start,
                 unhashed: None,
+                lists: None,
             },
         }
     }
@@ -202,6 +203,8 @@ impl<'a> Reader<'a> {
                 Field::Deps => root.deps = self.at("crate_deps").deps()?,
                 Field::Linkages => {
                     linkages = self.at("dylib_dependency_formats").linkages()?;
+                    let previous = self.previous;
+                    self.places.lists = previous.map(|at| (self.cursor.offset(), at));
                 }
             }
         }

@@ -5,6 +5,7 @@
 
 mod decode;
 mod header;
+mod items;
 mod layout;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::bytes::ReadReason;
 
 pub use header::Header;
 pub(super) use header::{END_MARKER, MAGIC, MAGIC_OLD};
+pub use items::{Items, Property};
 
 /// The metadata blob of one crate, borrowed from the file it stands in.
 #[derive(Debug, Clone)]
@@ -54,6 +56,14 @@ impl<'a> Metadata<'a> {
     }
 }
 
+impl Metadata<'_> {
+    /// The definitions of the crate, where their tables have a form that is known.
+    pub fn items(&self) -> Option<Items> {
+        let places = self.places().ok()?;
+        Items::find(self.blob, self.header.version, &places)
+    }
+}
+
 /// Where the decoded parts of a blob stand, from its start. What lies between them (items, bodies,
 /// spans, the source map) belongs to none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +80,8 @@ pub struct Places {
     pub root: Range<usize>,
     /// What the SVH does not cover, from `METADATA_VERSION` 11 on.
     pub unhashed: Option<Range<usize>>,
+    /// Where the root's further arrays begin, and from where the first of them is counted.
+    lists: Option<(usize, usize)>,
 }
 
 /// A place in a metadata blob that cannot be read as what it should be.

@@ -76,7 +76,16 @@ struct Metadata<'a> {
     parts: Vec<Tally>,
     texts: Vec<Texts<'a>>,
     regions: List<Place>,
+    /// Absent where the tables of items are not decoded.
+    items: Option<Vec<Item<'a>>>,
     not_decoded: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    path: &'a str,
+    property: &'static str,
+    regions: usize,
 }
 
 #[derive(Serialize)]
@@ -258,6 +267,14 @@ fn metadata(changes: &metadata::Changes) -> Metadata<'_> {
             .collect(),
         texts: changes.texts.iter().map(texts).collect(),
         regions: list(&changes.regions, place),
+        items: changes.items.as_ref().map(|items| {
+            let items = items.iter().map(|change| Item {
+                path: &change.path,
+                property: change.property.word(),
+                regions: change.regions,
+            });
+            items.collect()
+        }),
         not_decoded: changes.fault.as_ref().map(ToString::to_string),
     }
 }
