@@ -77,6 +77,13 @@ fn goldens() -> Vec<PathBuf> {
 
 /// Reads all there is, whatever comes of it.
 fn read(path: &Path, bytes: &[u8]) {
+    let limit = Duration::from_secs(1);
+    // A busy machine may stop a thread for a second; not twice.
+    let slow = timed_read(path, bytes) > limit && timed_read(path, bytes) > limit;
+    assert!(!slow, "{}", path.display());
+}
+
+fn timed_read(path: &Path, bytes: &[u8]) -> Duration {
     let artifact = artifact::from_bytes(path, bytes.to_vec());
     let start = Instant::now();
     let ((), most) = peak(|| {
@@ -87,7 +94,10 @@ fn read(path: &Path, bytes: &[u8]) {
             let mut names = Names::default();
             names.learn(&artifact, &root);
         }
-        let _ = artifact.metadata().map(|metadata| metadata.places());
+        if let Ok(metadata) = artifact.metadata() {
+            let _ = metadata.places();
+            let _ = metadata.items();
+        }
     });
     let bound = 4 * bytes.len() + CONSTANT;
     assert!(
@@ -96,11 +106,7 @@ fn read(path: &Path, bytes: &[u8]) {
         path.display(),
         bytes.len()
     );
-    assert!(
-        start.elapsed() < Duration::from_secs(1),
-        "{}",
-        path.display()
-    );
+    start.elapsed()
 }
 
 /// Runs `each` on every golden file, two at a time.

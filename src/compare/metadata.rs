@@ -149,6 +149,11 @@ pub fn compare(left: &Metadata, right: &Metadata) -> Changes {
             parts.push(Part::Hash);
             continue;
         }
+        // Inside of texts that have been shown, each further difference needs no search of its own.
+        if region.left.end <= seen.0 && region.right.end <= seen.1 {
+            parts.push(Part::Text);
+            continue;
+        }
         if is_moved(a, b, &regions, region) {
             parts.push(Part::Position);
             continue;
