@@ -69,15 +69,15 @@ pub enum ArtifactError {
         /// Where, from the start of the file.
         offset: u64,
     },
-    /// The metadata is compressed, as dylibs had it before rustc 1.73.
-    #[error("{}: its metadata (METADATA_VERSION {version}) is compressed with {method}, which is not read yet; name the .rmeta or .rlib of the crate", Escaped::os(.path))]
+    /// The metadata is compressed, as dylibs had it before rustc 1.73, and cannot be unpacked.
+    #[error("{}: compressed metadata at offset {offset:#x}: {reason}; name the .rmeta or .rlib of the crate", Escaped::os(.path))]
     Compressed {
         /// The file.
         path: PathBuf,
-        /// `METADATA_VERSION`.
-        version: u8,
-        /// How.
-        method: &'static str,
+        /// Where the compressed bytes begin.
+        offset: usize,
+        /// What is wrong.
+        reason: String,
     },
     /// The metadata is damaged, or of an unknown version.
     #[error("{}: {fault}{}", Escaped::os(.path), Base(*.base))]

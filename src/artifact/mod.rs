@@ -8,6 +8,7 @@
 
 mod archive;
 mod error;
+mod inflate;
 pub mod metadata;
 mod names;
 mod object;
@@ -16,9 +17,11 @@ use std::fmt;
 use std::fs::FileType;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 pub use archive::Member;
 pub use error::ArtifactError;
+use inflate::Packing;
 pub use metadata::{
     CrateDep, CrateName, CrateRoot, DepKind, Edition, Fault, Flag, Linkage, Metadata,
     PanicStrategy, StableCrateId, Svh, SymbolMangling,
@@ -77,9 +80,17 @@ impl fmt::Display for ObjectFormat {
 #[derive(Debug)]
 pub struct Artifact {
     path: PathBuf,
-    /// Nothing for an empty file, which cannot be mapped.
-    map: Option<memmap2::Mmap>,
+    content: Content,
     kind: Kind,
+    /// The metadata, where the file holds it compressed.
+    inflated: OnceLock<Vec<u8>>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Mapped(memmap2::Mmap),
+    /// What was not read from a file, or an empty file, which cannot be mapped.
+    Owned(Vec<u8>),
 }
 
 /// Opens and maps `path`.
@@ -99,8 +110,8 @@ pub fn open(path: &Path) -> Result<Artifact, ArtifactError> {
         });
     }
     let file = std::fs::File::open(path).map_err(failed)?;
-    let map = if found.len() == 0 {
-        None
+    let content = if found.len() == 0 {
+        Content::Owned(Vec::new())
     } else {
         #[expect(unsafe_code, reason = "mapping a file has no safe interface")]
         // SAFETY: the map is read-only and private to this `Artifact`, which hands out no more than
@@ -109,14 +120,14 @@ pub fn open(path: &Path) -> Result<Artifact, ArtifactError> {
         // end this process (SIGBUS). Compilers and build systems replace artifacts by a new file,
         // which leaves the mapped one as it was, and svhcheck reads its own runs after their end.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
-        Some(map)
+        Content::Mapped(map)
     };
-    let kind = kind_of(map.as_deref().unwrap_or_default());
-    Ok(Artifact {
-        path: path.to_owned(),
-        map,
-        kind,
-    })
+    Ok(Artifact::new(path, content))
+}
+
+/// An artifact that was read from elsewhere, such as standard input; `path` stands for it in messages.
+pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Artifact {
+    Artifact::new(path, Content::Owned(bytes))
 }
 
 /// What these bytes are. The name of a file says nothing: rustc's `-o` takes any.
@@ -136,6 +147,17 @@ fn kind_of(bytes: &[u8]) -> Kind {
 }
 
 impl Artifact {
+    fn new(path: &Path, content: Content) -> Self {
+        let mut artifact = Self {
+            path: path.to_owned(),
+            content,
+            kind: Kind::Empty,
+            inflated: OnceLock::new(),
+        };
+        artifact.kind = kind_of(artifact.bytes());
+        artifact
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
@@ -143,7 +165,10 @@ impl Artifact {
 
     /// The whole file.
     pub fn bytes(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or_default()
+        match &self.content {
+            Content::Mapped(map) => map,
+            Content::Owned(bytes) => bytes,
+        }
     }
 
     /// What it is.
@@ -166,12 +191,18 @@ impl Artifact {
         }
     }
 
-    /// Where the metadata blob stands in the file: exactly its bytes, without any wrapping.
+    /// Where the metadata stands in the file: exactly the blob's bytes without any wrapping, or what
+    /// it is compressed to.
     pub fn metadata_range(&self) -> Result<Range<usize>, ArtifactError> {
+        self.packed_metadata().map(|(_, range)| range)
+    }
+
+    fn packed_metadata(&self) -> Result<(Packing, Range<usize>), ArtifactError> {
         let path = || self.path.clone();
+        let plain = |range| (Packing::Plain, range);
         match self.kind {
-            Kind::Metadata => Ok(0..self.bytes().len()),
-            Kind::Archive => archive::metadata_range(&self.path, self.bytes()),
+            Kind::Metadata => Ok(plain(0..self.bytes().len())),
+            Kind::Archive => archive::metadata_range(&self.path, self.bytes()).map(plain),
             Kind::Object(_) => object::metadata_range(&self.path, self.bytes()),
             Kind::Empty => Err(ArtifactError::Empty { path: path() }),
             Kind::ThinArchive => Err(ArtifactError::ThinArchive { path: path() }),
@@ -182,21 +213,47 @@ impl Artifact {
         }
     }
 
-    /// The crate metadata inside.
-    pub fn metadata(&self) -> Result<Metadata<'_>, ArtifactError> {
-        let range = self.metadata_range()?;
+    /// The metadata blob, and where it begins in the file; a compressed one stands nowhere in it.
+    fn blob(&self) -> Result<(&[u8], usize), ArtifactError> {
+        let (packing, range) = self.packed_metadata()?;
         let base = range.start;
         // The range was checked against the file when it was found.
-        let blob = self.bytes().get(range).unwrap_or_default();
+        let bytes = self.bytes().get(range).unwrap_or_default();
+        if packing == Packing::Plain {
+            return Ok((bytes, base));
+        }
+        if let Some(blob) = self.inflated.get() {
+            return Ok((blob, 0));
+        }
+        // What is unpacked grows by doubling, so half as much again is in use for a moment.
+        let limit = self.bytes().len().saturating_mul(5) / 2;
+        let blob = inflate::inflate(packing, bytes, limit).map_err(|reason| {
+            ArtifactError::Compressed {
+                path: self.path.clone(),
+                offset: base,
+                reason,
+            }
+        })?;
+        Ok((self.inflated.get_or_init(|| blob), 0))
+    }
+
+    /// The crate metadata inside.
+    pub fn metadata(&self) -> Result<Metadata<'_>, ArtifactError> {
+        let (blob, base) = self.blob()?;
         Metadata::parse(blob).map_err(|fault| self.fault(base, fault))
     }
 
     /// The crate's identity and dependencies as this file alone gives them: a stub stays a stub, and
     /// some names are numbers.
     pub fn root(&self) -> Result<CrateRoot, ArtifactError> {
-        let base = self.metadata_range()?.start;
+        let (_, base) = self.blob()?;
         let root = self.metadata()?.root();
-        root.map_err(|fault| self.fault(base, fault))
+        let mut root = root.map_err(|fault| self.fault(base, fault))?;
+        // Recorded from rustc 1.72 on; before, the symbols of the library tell.
+        if let (None, Kind::Object(_)) = (root.is_proc_macro, self.kind) {
+            root.is_proc_macro = Some(object::is_proc_macro(self.bytes()));
+        }
+        Ok(root)
     }
 
     fn fault(&self, base: usize, fault: Fault) -> ArtifactError {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use object::{FileKind, Object as _, ObjectSection as _, ObjectSymbol as _};
 
+use super::inflate::Packing;
 use super::metadata::{END_MARKER, MAGIC};
 use super::{ArtifactError, ObjectFormat};
 use crate::bytes::Cursor;
@@ -113,8 +114,11 @@ fn search(data: &[u8]) -> Option<Range<usize>> {
     Some(start..end.max(start))
 }
 
-/// Where the blob stands in a shared library.
-pub(super) fn metadata_range(path: &Path, bytes: &[u8]) -> Result<Range<usize>, ArtifactError> {
+/// How a blob is stored, and where in the shared library.
+pub(super) fn metadata_range(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(Packing, Range<usize>), ArtifactError> {
     let none = |found| ArtifactError::NoMetadata {
         path: path.to_owned(),
         found,
@@ -144,21 +148,18 @@ pub(super) fn metadata_range(path: &Path, bytes: &[u8]) -> Result<Range<usize>, 
         });
     };
     let start = range.start;
-    let inner = unwrap_section(path, &bytes[range], start)?;
-    Ok(start + inner.start..start + inner.end)
+    let (packing, inner) = unwrap_section(path, &bytes[range], start)?;
+    Ok((packing, start + inner.start..start + inner.end))
 }
 
 /// Where the blob stands in the content of a `.rustc` section: behind a magic of its own and, from
 /// rustc 1.70 on, a length.
-fn unwrap_section(path: &Path, section: &[u8], base: usize) -> Result<Range<usize>, ArtifactError> {
+fn unwrap_section(
+    path: &Path,
+    section: &[u8],
+    base: usize,
+) -> Result<(Packing, Range<usize>), ArtifactError> {
     const SNAPPY: &[u8] = b"\xff\x06\0\0sN";
-    let compressed = |version, method| {
-        Err(ArtifactError::Compressed {
-            path: path.to_owned(),
-            version,
-            method,
-        })
-    };
     let failed = |reason: String| ArtifactError::Container {
         path: path.to_owned(),
         step: "section .rustc".to_owned(),
@@ -166,35 +167,54 @@ fn unwrap_section(path: &Path, section: &[u8], base: usize) -> Result<Range<usiz
         offset: base as u64,
     };
     if section.starts_with(super::metadata::MAGIC_OLD) {
-        return compressed(section.get(11).copied().unwrap_or(4), "deflate");
+        let head = super::metadata::MAGIC_OLD.len() + 1;
+        return Ok((Packing::Deflate, head.min(section.len())..section.len()));
     }
     let Some(after) = section.strip_prefix(MAGIC) else {
         return Err(failed("no metadata magic".to_owned()));
     };
     let mut cursor = Cursor::new(after);
     let version = cursor.u8().map_err(|error| failed(error.to_string()))?;
+    let packing = |rest: &[u8]| match version {
+        _ if rest.starts_with(SNAPPY) => Packing::Snappy,
+        ..=6 => Packing::Deflate,
+        _ => Packing::Plain,
+    };
+    if version <= 6 {
+        let start = MAGIC.len() + cursor.offset();
+        return Ok((packing(cursor.rest()), start..section.len()));
+    }
     let length = match version {
-        ..=6 if cursor.rest().starts_with(SNAPPY) => return compressed(version, "snappy"),
-        ..=6 => return compressed(version, "deflate"),
         7..=8 => cursor.u32_be().map(u64::from),
         _ => cursor.u64_le(),
     };
     let length = length.map_err(|error| failed(error.to_string()))?;
-    if cursor.rest().starts_with(SNAPPY) {
-        return compressed(version, "snappy");
-    }
     let start = MAGIC.len() + cursor.offset();
     let blob = usize::try_from(length)
         .ok()
         .and_then(|length| start.checked_add(length))
         .filter(|end| *end <= section.len());
     match blob {
-        Some(end) => Ok(start..end),
+        Some(end) => Ok((packing(cursor.rest()), start..end)),
         None => Err(failed(format!(
             "metadata of {length} bytes is cut short at {}",
             section.len() - start
         ))),
     }
+}
+
+/// Whether the library exports what rustc looks for in a proc macro.
+pub(super) fn is_proc_macro(bytes: &[u8]) -> bool {
+    const PREFIXES: [&str; 2] = ["__rustc_proc_macro_decls_", "__rustc_derive_registrar_"];
+    object::File::parse(bytes).is_ok_and(|file| {
+        file.dynamic_symbols().any(|symbol| {
+            let name = symbol.name().unwrap_or_default();
+            PREFIXES.iter().any(|prefix| {
+                name.trim_start_matches('_')
+                    .starts_with(prefix.trim_start_matches('_'))
+            })
+        })
+    })
 }
 
 /// The crate's name, by the symbol with which a dylib keeps its metadata section alive.
@@ -212,7 +232,7 @@ pub(super) fn crate_of_symbols(bytes: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn unwrap(head: &str, length: usize) -> Result<Range<usize>, String> {
+    fn unwrap(head: &str, length: usize) -> Result<(Packing, Range<usize>), String> {
         let bytes = head.split(' ').map(|b| u8::from_str_radix(b, 16).unwrap());
         let mut section: Vec<u8> = bytes.collect();
         section.resize(length, 0);
@@ -223,21 +243,27 @@ mod tests {
     fn sections_of_every_form_are_told_apart() {
         // The heads of real `.rustc` sections, by release.
         let compressed = [
-            ("00 00 00 00 72 75 73 74 00 00 00 04 c5 57 7b 70", "deflate"), // 1.40
-            ("72 75 73 74 00 00 00 05 9d 56 09 70 13 d7 19 fe", "deflate"), // 1.47
-            ("72 75 73 74 00 00 00 05 ff 06 00 00 73 4e 61 50", "snappy"),  // 1.48
             (
-                "72 75 73 74 00 00 00 07 00 00 02 a0 ff 06 00 00 73 4e 61 50",
-                "snappy",
-            ), // 1.70
+                "00 00 00 00 72 75 73 74 00 00 00 04 c5 57 7b 70",
+                Packing::Deflate,
+                12,
+            ), // 1.40
+            (
+                "72 75 73 74 00 00 00 05 9d 56 09 70 13 d7 19 fe",
+                Packing::Deflate,
+                8,
+            ), // 1.47
+            (
+                "72 75 73 74 00 00 00 05 ff 06 00 00 73 4e 61 50",
+                Packing::Snappy,
+                8,
+            ), // 1.48
         ];
-        for (head, method) in compressed {
-            let error = unwrap(head, 2000).unwrap_err();
-            assert!(
-                error.contains(&format!("compressed with {method}")),
-                "{error}"
-            );
+        for (head, packing, start) in compressed {
+            assert_eq!(unwrap(head, 2000), Ok((packing, start..2000)));
         }
+        let head = "72 75 73 74 00 00 00 07 00 00 02 a0 ff 06 00 00 73 4e 61 50"; // 1.70
+        assert_eq!(unwrap(head, 2000), Ok((Packing::Snappy, 12..12 + 672)));
         let plain = [
             (
                 "72 75 73 74 00 00 00 08 00 00 04 df 72 75 73 74 00 00 00 08",
@@ -256,9 +282,10 @@ mod tests {
             ), // 1.95
         ];
         for (head, start, length) in plain {
-            assert_eq!(unwrap(head, start + length), Ok(start..start + length));
+            let expected = (Packing::Plain, start..start + length);
+            assert_eq!(unwrap(head, start + length), Ok(expected.clone()));
             // A linker may pad the section, but nothing may be missing.
-            assert_eq!(unwrap(head, start + length + 7), Ok(start..start + length));
+            assert_eq!(unwrap(head, start + length + 7), Ok(expected));
             let error = unwrap(head, start + length - 1).unwrap_err();
             assert!(error.contains("is cut short"), "{error}");
         }

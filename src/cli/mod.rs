@@ -4,12 +4,16 @@
 //! `Args` struct (what was typed) and a `run` function (what it means).
 
 pub mod check;
+mod diff;
 pub mod exit;
 mod inspect;
 pub mod progress;
 pub mod shell;
 pub mod signals;
+mod toolchains;
 mod trace;
+mod verify;
+mod words;
 pub mod wrapper;
 
 use std::ffi::OsString;
@@ -47,6 +51,10 @@ enum Command {
     Inspect(inspect::Args),
     /// Run a command and show what it reads, writes and asks of the system
     Trace(trace::Args),
+    /// Tell what differs between two artifacts, or between those of two directories
+    Diff(diff::Args),
+    /// Foretell from artifacts whether rustc can use them together
+    Verify(verify::Args),
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -70,6 +78,8 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         None => check::run(cli.check, shell),
         Some(Command::Inspect(args)) => inspect::run(&args, shell),
         Some(Command::Trace(args)) => trace::run(args, shell),
+        Some(Command::Diff(args)) => diff::run(&args, shell),
+        Some(Command::Verify(args)) => verify::run(&args, shell),
     }
 }
 

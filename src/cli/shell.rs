@@ -29,6 +29,15 @@ impl Shell {
         &mut self.out
     }
 
+    /// Writes bytes as they are: what goes through [`Shell::out`] loses escape sequences where the
+    /// stream is not a terminal, and bytes that look like them.
+    pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.flush()?;
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        out.flush()
+    }
+
     /// Prints `warning: message` on standard error.
     pub fn warn(&mut self, message: impl std::fmt::Display) {
         // Nothing is left to tell the user if standard error itself is gone.

@@ -1,4 +1,17 @@
 //! Compares what two compiles of one crate made.
+//!
+//! [`roots`] tells which facts of two crates differ. [`artifacts`] compares two files down to the
+//! byte, in layers: `metadata`, `archive`, `object`, each by `bytes` and `text`, with a guess of the
+//! `cause`. [`graph`] tells whether many artifacts fit together.
+
+pub mod archive;
+pub mod artifacts;
+pub mod bytes;
+pub mod cause;
+pub mod graph;
+pub mod metadata;
+pub mod object;
+pub mod text;
 
 use crate::artifact::metadata::CrateRoot;
 

@@ -426,3 +426,23 @@ fn metadata_is_in(path: &Path, sections: &[artifact::Section]) -> bool {
     let outer = rustc.and_then(|section| section.range.clone()).unwrap();
     outer.start < range.start && range.end <= outer.end
 }
+
+#[test]
+fn items_are_named_in_every_golden_artifact_that_has_tables() {
+    for directory in crate::golden::compilers() {
+        let rmeta = artifact::open(&directory.join("libgolden-g.rmeta")).unwrap();
+        let metadata = rmeta.metadata().unwrap();
+        let Some(items) = metadata.items() else {
+            assert!(metadata.header().version < 9, "{}", directory.display());
+            continue;
+        };
+        let paths: Vec<String> = items.paths().collect();
+        for path in ["crate::shapes::Circle", "crate::square", "crate::first"] {
+            assert!(
+                paths.iter().any(|p| p == path),
+                "{}: no {path} in {paths:?}",
+                directory.display()
+            );
+        }
+    }
+}

@@ -122,7 +122,6 @@ fn json_is_an_array_in_the_order_of_the_arguments() {
 fn bad_input_gets_one_line_that_says_what_to_try() {
     let directory = libraries();
     let at = |name: &str| directory.path().join(name);
-    fs::write(at("empty.rmeta"), "").unwrap();
     fs::write(at("text.rlib"), "version https://git-lfs\n").unwrap();
     fs::write(at("noise.rlib"), [0x80, 0, 1, 2]).unwrap();
     fs::write(at("thin.rlib"), "!<thin>\n").unwrap();
@@ -137,10 +136,6 @@ fn bad_input_gets_one_line_that_says_what_to_try() {
     fs::write(at("newer.rmeta"), newer).unwrap();
     for (file, message) in [
         ("missing.rlib", "cannot be opened: No such file"),
-        (
-            "empty.rmeta",
-            "is empty, so it has no metadata: rustc leaves an empty .rmeta for programs; name",
-        ),
         (
             "text.rlib",
             "is no Rust artifact (it begins with the text \"version https://git-lfs\"); name",
@@ -209,4 +204,64 @@ fn terminal_escapes_in_names_and_data_are_shown_and_not_sent() {
         assert!(out.contains("x1b[2J"), "{out}");
         assert_eq!(err.lines().count(), 1, "{err}");
     }
+}
+
+#[test]
+fn one_thing_at_a_time() {
+    let directory = libraries();
+    let view = |args: &[&str]| {
+        let (out, err, status) = said(&inspect(directory.path(), args));
+        assert_eq!((err.as_str(), status), ("", Some(0)), "{args:?}");
+        out
+    };
+    let tree = view(&["--deps=tree", "libtop-1.rlib"]);
+    let lines: Vec<&str> = tree.lines().collect();
+    assert!(lines[0].starts_with("top  "), "{tree}");
+    assert!(
+        lines.iter().any(|line| line.contains("└─ base  ")),
+        "std stands below base:\n{tree}"
+    );
+    assert!(view(&["--deps=list", "libtop-1.rlib"]).contains(" unconditional base -1\n"));
+    assert!(view(&["--members", "libtop-1.rlib"]).contains("  lib.rmeta\n"));
+    let strings = view(&["--strings", "libtop-1.rlib"]);
+    assert!(
+        strings.contains("  path      /"),
+        "the working directory: {strings}"
+    );
+    let names = view(&["--raw=name", "libtop-1.rlib", "libbase-1.rmeta"]);
+    assert_eq!(names, "top\nbase\n");
+    let svh = view(&["--raw=svh", "libtop-1.rlib"]);
+    assert_eq!(svh.len(), 33, "{svh}");
+}
+
+#[test]
+fn bytes_come_and_go_unharmed() {
+    let directory = libraries();
+    let rlib = fs::File::open(directory.path().join("libtop-1.rlib")).unwrap();
+    let mut command = support::svhcheck();
+    let output = command
+        .args(["inspect", "--raw=metadata", "-"])
+        .stdin(rlib)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        output.stdout,
+        fs::read(directory.path().join("libtop-1.rmeta")).unwrap()
+    );
+}
+
+#[test]
+fn the_empty_rmeta_of_a_program_is_a_note_among_others() {
+    let directory = libraries();
+    fs::write(directory.path().join("libmain.rmeta"), "").unwrap();
+    let (_, err, status) = said(&inspect(
+        directory.path(),
+        &["libmain.rmeta", "libtop-1.rlib"],
+    ));
+    assert_eq!(status, Some(0));
+    assert!(err.starts_with("note: libmain.rmeta: is empty"), "{err}");
+    let (_, err, status) = said(&inspect(directory.path(), &["libmain.rmeta"]));
+    assert_eq!(status, Some(2));
+    assert!(err.starts_with("error: "), "{err}");
 }

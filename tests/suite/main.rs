@@ -9,6 +9,8 @@
 
 mod artifact;
 mod check;
+mod diff;
+mod golden;
 mod inspect;
 mod interrupt;
 mod oracle;
@@ -19,4 +21,5 @@ mod support;
 mod trace;
 mod trace_steer;
 mod trouble;
+mod verify;
 mod workspace;

@@ -248,3 +248,63 @@ fn diff(theirs: &str, ours: &str) -> String {
     }
     text
 }
+
+/// `rustc -Zls=items` prints the modules and items of a crate by name; every one of those must be
+/// among the paths that are decoded here.
+#[test]
+fn items_are_those_that_rustc_lists() {
+    let (cases, ..) = cases();
+    let (mut found, mut without, mut names) = (0, Vec::new(), 0);
+    for case in cases
+        .iter()
+        .filter(|case| case.path.extension().is_some_and(|e| e == "rmeta"))
+        .take(40)
+    {
+        let artifact = artifact::open(&case.path).unwrap();
+        let Some(items) = artifact.metadata().unwrap().items() else {
+            without.push(case.path.display().to_string());
+            continue;
+        };
+        found += 1;
+        let ours: std::collections::BTreeSet<String> = items.paths().collect();
+        let output = support::scrubbed(&case.rustc)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .arg("-Zls=items")
+            .arg(&case.path)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut path: Vec<String> = Vec::new();
+        for line in text.lines() {
+            let depth = (line.len() - line.trim_start().len()) / 4;
+            // `Public Mod name {`, `Restricted("crate::a") Fn name {}`.
+            let mut words = line.trim().trim_end_matches(['{', '}']).trim().rsplit(' ');
+            let (Some(name), Some(_)) = (words.next(), words.next()) else {
+                continue;
+            };
+            path.truncate(depth);
+            path.push(name.to_owned());
+            let theirs = path.join("::");
+            names += 1;
+            if theirs.contains("???") {
+                continue; // what has no name, such as an import
+            }
+            // A word of the compiler is a number here, on any level.
+            let known =
+                ours.contains(&theirs) || ours.iter().any(|ours| same_but_words(ours, &theirs));
+            assert!(known, "{}: no {theirs}", case.path.display());
+        }
+    }
+    eprintln!("{found} crates with {names} listed items agree; tables not found in {without:?}");
+    assert!(found > 3 * without.len(), "{without:?}");
+}
+
+fn same_but_words(ours: &str, theirs: &str) -> bool {
+    let (ours, theirs): (Vec<&str>, Vec<&str>) =
+        (ours.split("::").collect(), theirs.split("::").collect());
+    // rustc leaves out what tells two segments of one name apart.
+    let same = |(ours, theirs): (&&str, &&str)| {
+        ours.starts_with("sym#") || ours == theirs || ours.split('#').next() == Some(*theirs)
+    };
+    ours.len() == theirs.len() && ours.iter().zip(&theirs).all(same)
+}

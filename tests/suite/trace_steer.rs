@@ -297,7 +297,7 @@ fn the_code_behind_an_access_is_named() {
         });
         let mut trace = command.variables_for(by_macro).run().unwrap();
         assert_eq!(trace.status, Status::Exited(0));
-        modules.symbolize(&mut trace.events);
+        modules.symbolize(trace.frames_mut());
         trace
     };
     let named = |event: &Event, name: &str| {

@@ -12,7 +12,7 @@ use super::layout::{
 };
 use super::{
     CrateDep, CrateName, CrateRoot, DepKind, Edition, Fault, FaultReason, Linkage, PanicStrategy,
-    StableCrateId, Svh, SymbolMangling,
+    Places, StableCrateId, Svh, SymbolMangling,
 };
 use crate::bytes::{Cursor, ReadError};
 
@@ -46,7 +46,7 @@ const MANGLING: &[SymbolMangling] = &[
 ];
 
 /// The root of `blob`, by the layout of the compiler that wrote it.
-pub(super) fn root(blob: &[u8], header: &Header) -> Result<CrateRoot, Fault> {
+pub(super) fn root(blob: &[u8], header: &Header) -> Result<(CrateRoot, Places), Fault> {
     let Some(at) = header.root else {
         return Err(Fault {
             offset: header::MAGIC.len(),
@@ -79,7 +79,7 @@ pub(super) fn root(blob: &[u8], header: &Header) -> Result<CrateRoot, Fault> {
         let other = Reader::new(blob, header, layout, at).root();
         match (&best, &other) {
             (Err(_), Ok(_)) => other,
-            (Ok(best_root), Ok(root)) if root.deps.len() > best_root.deps.len() => other,
+            (Ok((best_root, _)), Ok((root, _))) if root.deps.len() > best_root.deps.len() => other,
             _ => best,
         }
     })
@@ -97,6 +97,7 @@ struct Reader<'a> {
     previous: Option<usize>,
     field: &'static str,
     element: Option<usize>,
+    places: Places,
 }
 
 impl<'a> Reader<'a> {
@@ -111,10 +112,19 @@ impl<'a> Reader<'a> {
             previous: None,
             field: "root",
             element: None,
+            places: Places {
+                header: 0..header.body,
+                svh: header.svh_at.clone().unwrap_or(start..start),
+                dependencies: header.body..header.body,
+                dependency_svhs: Vec::new(),
+                root: start..start,
+                unhashed: None,
+                lists: None,
+            },
         }
     }
 
-    fn root(mut self) -> Result<CrateRoot, Fault> {
+    fn root(mut self) -> Result<(CrateRoot, Places), Fault> {
         // Name and triple are placeholders: each row of the table reads both, or fails.
         let mut root = CrateRoot {
             metadata_version: self.header.version,
@@ -141,7 +151,11 @@ impl<'a> Reader<'a> {
                 Field::Triple => {
                     (root.triple, root.target_json) = self.at("root.triple").triple()?;
                 }
-                Field::Hash => root.svh = self.at("root.hash").svh()?,
+                Field::Hash => {
+                    let at = self.cursor.offset();
+                    root.svh = self.at("root.hash").svh()?;
+                    self.places.svh = at..self.cursor.offset();
+                }
                 Field::ExtraFilename => {
                     root.extra_filename = Some(self.at("root.extra_filename").file_part()?);
                 }
@@ -156,7 +170,8 @@ impl<'a> Reader<'a> {
                 Field::IsStub => {
                     root.is_stub = self.at("root.is_stub").bool()?;
                     if root.is_stub {
-                        return Ok(root); // it ends here
+                        self.places.root.end = self.blob.len();
+                        return Ok((root, self.places)); // it ends here
                     }
                 }
                 Field::Panic => {
@@ -188,6 +203,8 @@ impl<'a> Reader<'a> {
                 Field::Deps => root.deps = self.at("crate_deps").deps()?,
                 Field::Linkages => {
                     linkages = self.at("dylib_dependency_formats").linkages()?;
+                    let previous = self.previous;
+                    self.places.lists = previous.map(|at| (self.cursor.offset(), at));
                 }
             }
         }
@@ -198,7 +215,8 @@ impl<'a> Reader<'a> {
             self.trailer(&mut root)?;
         }
         self.tail(&mut root)?;
-        Ok(root)
+        self.places.root.end = self.header.trailer.unwrap_or(self.blob.len());
+        Ok((root, self.places))
     }
 
     /// Names the field that is read next, for errors.
@@ -417,6 +435,7 @@ impl<'a> Reader<'a> {
                 deps.push(reader.dep()?);
             }
             reader.element = None;
+            reader.places.dependencies = position..reader.cursor.offset();
             if reader.cursor.offset() > reader.start {
                 return Err(reader.value(at, "table runs into the root"));
             }
@@ -440,7 +459,11 @@ impl<'a> Reader<'a> {
         for field in self.layout.dep {
             match field {
                 DepField::Name => dep.name = self.at("crate_deps.name").name()?,
-                DepField::Hash => dep.svh = self.at("crate_deps.hash").svh()?,
+                DepField::Hash => {
+                    let at = self.cursor.offset();
+                    dep.svh = self.at("crate_deps.hash").svh()?;
+                    self.places.dependency_svhs.push(at..self.cursor.offset());
+                }
                 DepField::HostHash => {
                     dep.host_svh = self.at("crate_deps.host_hash").option(Self::svh)?;
                 }
@@ -477,6 +500,7 @@ impl<'a> Reader<'a> {
         let Some(position) = self.header.trailer else {
             return Err(self.value(0, "no trailer, and the crate is no stub"));
         };
+        self.places.unhashed = Some(position..self.blob.len());
         self.detour(position, |reader| {
             root.extra_filename = Some(reader.file_part()?);
             let at = reader.cursor.offset();

@@ -1,5 +1,7 @@
 //! The first bytes of a metadata blob: magic, version, positions and the compiler's name.
 
+use std::ops::Range;
+
 use super::layout::{self, RootPosition};
 use super::{Fault, FaultReason, Svh};
 use crate::bytes::{Cursor, ReadError};
@@ -33,6 +35,7 @@ pub struct Header {
     pub(super) trailer: Option<usize>,
     /// The SVH, where it stands here and not in the root (`METADATA_VERSION` 11).
     pub(super) svh: Option<Svh>,
+    pub(super) svh_at: Option<Range<usize>>,
     /// The first byte behind the compiler's version string.
     pub(super) body: usize,
     /// Whether strings end in the sentinel byte.
@@ -58,6 +61,7 @@ impl Header {
                 root: None,
                 trailer: None,
                 svh: None,
+                svh_at: None,
                 body: magic.len() + 1,
                 sentinel: true,
             });
@@ -86,6 +90,7 @@ impl Header {
             root: Some(in_memory(root)),
             trailer,
             svh,
+            svh_at: preamble.svh.map(|at| at..at + size_of::<u128>()),
             body,
             sentinel: preamble.sentinel,
         })

@@ -5,10 +5,12 @@
 
 mod decode;
 mod header;
+mod items;
 mod layout;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,7 @@ use crate::bytes::ReadReason;
 
 pub use header::Header;
 pub(super) use header::{END_MARKER, MAGIC, MAGIC_OLD};
+pub use items::{Items, Property};
 
 /// The metadata blob of one crate, borrowed from the file it stands in.
 #[derive(Debug, Clone)]
@@ -44,8 +47,41 @@ impl<'a> Metadata<'a> {
 
     /// The crate's identity, flags and dependency table.
     pub fn root(&self) -> Result<CrateRoot, Fault> {
-        decode::root(self.blob, &self.header)
+        decode::root(self.blob, &self.header).map(|(root, _)| root)
     }
+
+    /// Where the parts stand that [`Metadata::root`] reads.
+    pub fn places(&self) -> Result<Places, Fault> {
+        decode::root(self.blob, &self.header).map(|(_, places)| places)
+    }
+}
+
+impl Metadata<'_> {
+    /// The definitions of the crate, where their tables have a form that is known.
+    pub fn items(&self) -> Option<Items> {
+        let places = self.places().ok()?;
+        Items::find(self.blob, self.header.version, &places)
+    }
+}
+
+/// Where the decoded parts of a blob stand, from its start. What lies between them (items, bodies,
+/// spans, the source map) belongs to none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Magic, version, positions and the compiler's name.
+    pub header: Range<usize>,
+    /// The crate's SVH: in the root, or from `METADATA_VERSION` 11 on in the header.
+    pub svh: Range<usize>,
+    /// The dependency table.
+    pub dependencies: Range<usize>,
+    /// The SVHs in that table, in its order.
+    pub dependency_svhs: Vec<Range<usize>>,
+    /// From the root's position to the end of the blob or of the hashed part.
+    pub root: Range<usize>,
+    /// What the SVH does not cover, from `METADATA_VERSION` 11 on.
+    pub unhashed: Option<Range<usize>>,
+    /// Where the root's further arrays begin, and from where the first of them is counted.
+    lists: Option<(usize, usize)>,
 }
 
 /// A place in a metadata blob that cannot be read as what it should be.

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{Inspection, Stub};
 use crate::artifact::{CrateRoot, DepKind, Linkage};
 use crate::bytes::Escaped;
+use crate::cli::words::grouped;
 
 /// Members shown before the rest is only counted.
 const MAX_MEMBERS: usize = 16;
@@ -275,17 +276,4 @@ fn common_directory(inspections: &[Inspection]) -> Option<&Path> {
     let first = parents.next()??;
     let one = parents.all(|parent| parent == Some(first)) && first != Path::new("");
     one.then_some(first)
-}
-
-/// `1234567` as `1,234,567`.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -2,8 +2,10 @@
 
 mod human;
 mod json;
+mod tree;
+mod views;
 
-use std::io::Write as _;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::exit::Exit;
 use super::shell::Shell;
-use crate::artifact::{self, ArtifactError, Completion, CrateRoot, Kind, Names};
+use super::toolchains;
+use crate::artifact::{self, Artifact, ArtifactError, Completion, CrateRoot, Kind, Names};
 
 /// Files up to which each gets a block of its own and not a row of a table.
 const MAX_BLOCKS: usize = 3;
@@ -19,10 +22,14 @@ const MAX_BLOCKS: usize = 3;
 /// Below this a thread costs more than it saves.
 const FILES_PER_THREAD: usize = 16;
 
+/// The file that stands for standard input.
+const STDIN: &str = "-";
+
 /// What the user typed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Files that rustc wrote: rlib, rmeta, proc macro or dylib, of any rustc from 1.16 on
+    /// Files that rustc wrote: rlib, rmeta, proc macro or dylib, of any rustc from 1.16 on; `-` is
+    /// standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
@@ -31,8 +38,64 @@ pub(super) struct Args {
     format: Format,
 
     /// Show all of every file: no table where there are many, no cut lists
-    #[arg(long)]
+    #[arg(long, conflicts_with = "views")]
     full: bool,
+
+    #[command(flatten)]
+    view: View,
+}
+
+/// One thing about each file instead of everything.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[group(id = "views", multiple = false, conflicts_with = "format")]
+struct View {
+    /// Show the dependencies, as the list that they are or as a tree
+    #[arg(long, value_enum, value_name = "FORM")]
+    deps: Option<Deps>,
+
+    /// Show the members of an archive: offset, size and name
+    #[arg(long)]
+    members: bool,
+
+    /// Show paths, dates and times that the metadata holds
+    #[arg(long)]
+    strings: bool,
+
+    /// Print one value and nothing else, a line for each file
+    #[arg(long, value_enum, value_name = "FIELD")]
+    raw: Option<Raw>,
+}
+
+/// The form of the dependencies.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Deps {
+    /// As the table has them
+    List,
+    /// Each under those that need it; who needs whom is found in the files beside this one
+    Tree,
+}
+
+/// A value of the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Raw {
+    /// The crate's name
+    Name,
+    /// The SVH
+    Svh,
+    /// The stable crate id
+    CrateId,
+    /// -Cextra-filename
+    ExtraFilename,
+    /// The compiler's version string
+    Rustc,
+    /// The target
+    Triple,
+    /// The edition
+    Edition,
+    /// `METADATA_VERSION`
+    MetadataVersion,
+    /// The metadata blob itself, its bytes and no newline
+    Metadata,
 }
 
 /// The form of the output.
@@ -46,7 +109,10 @@ enum Format {
 
 /// Shows every file, then says what could not be read.
 pub(super) fn run(args: &Args, shell: &mut Shell) -> anyhow::Result<Exit> {
-    let inspections = inspect(&args.files);
+    let inspections = inspect(&args.files)?;
+    if let Some(text) = views::render(args.view, &inspections) {
+        return finish(&text, &inspections, shell);
+    }
     let text = match args.format {
         Format::Json => json::render(&inspections)?,
         Format::Human if args.full || inspections.len() <= MAX_BLOCKS => {
@@ -54,13 +120,23 @@ pub(super) fn run(args: &Args, shell: &mut Shell) -> anyhow::Result<Exit> {
         }
         Format::Human => human::table(&inspections),
     };
-    let out = shell.out();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
+    finish(text.as_bytes(), &inspections, shell)
+}
+
+/// Prints, then says what could not be read.
+fn finish(text: &[u8], inspections: &[Inspection], shell: &mut Shell) -> anyhow::Result<Exit> {
+    shell.raw(text)?;
     let mut exit = Exit::Clean;
-    for problem in inspections.iter().flat_map(|file| &file.problems) {
-        shell.error(&anyhow::anyhow!("{problem}"));
-        exit = Exit::Trouble;
+    for file in inspections {
+        for problem in &file.problems {
+            // rustc leaves an empty `.rmeta` for every program: among others that is no fault.
+            if file.kind == Some(Kind::Empty) && inspections.len() > 1 {
+                shell.note(problem);
+                continue;
+            }
+            shell.error(&anyhow::anyhow!("{problem}"));
+            exit = Exit::Trouble;
+        }
     }
     Ok(exit)
 }
@@ -80,6 +156,8 @@ struct Inspection {
     root: Option<CrateRoot>,
     stub: Option<Stub>,
     problems: Vec<String>,
+    /// Kept open for what a view shows of it.
+    artifact: Option<Artifact>,
 }
 
 #[derive(Debug)]
@@ -126,7 +204,16 @@ impl Inspection {
 }
 
 /// Reads all files, several at a time; the answers stand in the order of `files`.
-fn inspect(files: &[PathBuf]) -> Vec<Inspection> {
+fn inspect(files: &[PathBuf]) -> anyhow::Result<Vec<Inspection>> {
+    // Standard input can be read but once.
+    let stdin = if files.iter().any(|file| file == Path::new(STDIN)) {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes)?;
+        Some(bytes)
+    } else {
+        None
+    };
+    let stdin = Mutex::new(stdin);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(files.len().div_ceil(FILES_PER_THREAD));
     let names = Mutex::new(Names::default());
@@ -137,7 +224,7 @@ fn inspect(files: &[PathBuf]) -> Vec<Inspection> {
             Some((index, files.get(index)?))
         };
         std::iter::from_fn(take)
-            .map(|(index, path)| (index, inspect_one(path, &names)))
+            .map(|(index, path)| (index, inspect_one(path, &stdin, &names)))
             .collect::<Vec<_>>()
     };
     let mut read = std::thread::scope(|scope| {
@@ -152,23 +239,38 @@ fn inspect(files: &[PathBuf]) -> Vec<Inspection> {
     let mut inspections: Vec<_> = read.into_iter().map(|(_, file)| file).collect();
     let names = names.into_inner().expect("learning a name does not panic");
     name_all(&mut inspections, names);
-    inspections
+    Ok(inspections)
 }
 
-fn inspect_one(path: &Path, names: &Mutex<Names>) -> Inspection {
+fn inspect_one(path: &Path, stdin: &Mutex<Option<Vec<u8>>>, names: &Mutex<Names>) -> Inspection {
     let mut file = Inspection {
         path: path.to_owned(),
         ..Inspection::default()
     };
-    if let Err(problem) = read_into(&mut file, names) {
+    let opened = if path == Path::new(STDIN) {
+        let mut stdin = stdin.lock().expect("taking bytes does not panic");
+        let bytes = stdin.take().unwrap_or_default();
+        Ok(artifact::from_bytes(Path::new("(standard input)"), bytes))
+    } else {
+        artifact::open(path)
+    };
+    let result = opened.and_then(|artifact| {
+        let result = read_into(&mut file, &artifact, names);
+        file.artifact = Some(artifact);
+        result
+    });
+    if let Err(problem) = result {
         file.problems.push(problem.to_string());
     }
     file
 }
 
 /// Reads as much as there is; what was read before an error stays.
-fn read_into(file: &mut Inspection, names: &Mutex<Names>) -> Result<(), ArtifactError> {
-    let artifact = artifact::open(&file.path)?;
+fn read_into(
+    file: &mut Inspection,
+    artifact: &Artifact,
+    names: &Mutex<Names>,
+) -> Result<(), ArtifactError> {
     file.size = artifact.bytes().len();
     file.kind = Some(artifact.kind());
     for member in artifact.members() {
@@ -204,7 +306,7 @@ fn read_into(file: &mut Inspection, names: &Mutex<Names>) -> Result<(), Artifact
         }
     };
     let mut names = names.lock().expect("learning a name does not panic");
-    names.learn(&artifact, &root);
+    names.learn(artifact, &root);
     file.root = Some(root);
     Ok(())
 }
@@ -232,7 +334,7 @@ fn name_all(inspections: &mut [Inspection], mut names: Names) {
     let mut triples: Vec<String> = unresolved(inspections).map(|r| r.triple.clone()).collect();
     triples.sort();
     triples.dedup();
-    for directory in toolchain_libraries(&triples) {
+    for directory in toolchains::libraries(&triples) {
         names.search(&directory, unresolved(inspections));
     }
     resolve(inspections, &names);
@@ -250,26 +352,4 @@ fn resolve(inspections: &mut [Inspection], names: &Names) -> bool {
         complete &= file.root.as_mut().is_none_or(|root| names.resolve(root));
     }
     complete
-}
-
-/// The directories where the toolchains of this machine, rustup's and the system's, keep the
-/// standard library. No rustc is run for this: the right toolchain is known by its crates.
-fn toolchain_libraries(triples: &[String]) -> Vec<PathBuf> {
-    let rustup = std::env::var_os("RUSTUP_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(std::env::home_dir()?.join(".rustup")));
-    let toolchains = rustup.and_then(|rustup| std::fs::read_dir(rustup.join("toolchains")).ok());
-    let mut sysroots: Vec<PathBuf> = toolchains
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
-    sysroots.sort();
-    sysroots.extend(["/usr", "/usr/local"].map(PathBuf::from));
-    let libraries = |sysroot: &PathBuf| {
-        let rustlib = sysroot.join("lib/rustlib");
-        let library = |triple: &String| rustlib.join(triple).join("lib");
-        triples.iter().map(library).collect::<Vec<_>>()
-    };
-    sysroots.iter().flat_map(libraries).collect()
 }

@@ -1,0 +1,200 @@
+//! The lower layers of the report for people: members, objects, bytes.
+
+use std::fmt::Write as _;
+
+use super::human::{Text, cut, listed, plural};
+use crate::artifact::Artifact;
+use crate::bytes::Escaped;
+use crate::cli::words::grouped;
+use crate::compare::artifacts::Comparison;
+use crate::compare::bytes::Region;
+use crate::compare::{archive, object};
+
+impl Text {
+    pub(super) fn members(&mut self, changes: &archive::Changes) {
+        let (left, right) = changes.counts;
+        let counts = if left == right {
+            left.to_string()
+        } else {
+            format!("{left} → {right}")
+        };
+        let mut parts = vec![format!("{} equal", changes.equal)];
+        let random = changes
+            .renamed
+            .iter()
+            .filter(|renamed| renamed.random)
+            .count();
+        for (count, what) in [
+            (changes.changed.len(), "with other content"),
+            (random, "with another random name"),
+            (changes.renamed.len() - random, "renamed"),
+            (changes.removed.len(), "on the left only"),
+            (changes.added.len(), "on the right only"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        if changes.reordered {
+            parts.push("in another order".to_owned());
+        }
+        self.row("members", &format!("{counts}: {}", parts.join(", ")));
+        let name = |name: &[u8]| Escaped(name).to_string();
+        let mut lines: Vec<String> = Vec::new();
+        lines.extend(
+            changes
+                .removed
+                .iter()
+                .map(|m| format!("- {}  {} bytes", name(m.name), grouped(m.data.len()))),
+        );
+        lines.extend(
+            changes
+                .added
+                .iter()
+                .map(|m| format!("+ {}  {} bytes", name(m.name), grouped(m.data.len()))),
+        );
+        let renamed = changes
+            .renamed
+            .iter()
+            .filter(|renamed| !renamed.random || self.entries == usize::MAX);
+        lines.extend(
+            renamed.map(|renamed| format!("{} → {}", name(renamed.left), name(renamed.right))),
+        );
+        if self.entries == usize::MAX {
+            lines.extend(changes.changed.iter().map(|(left, right)| {
+                format!(
+                    "≠ {}  {} → {} bytes",
+                    name(left.name),
+                    grouped(left.data.len()),
+                    grouped(right.data.len())
+                )
+            }));
+        }
+        self.list(1, &lines, Clone::clone);
+    }
+
+    pub(super) fn objects(&mut self, changes: &object::Changes) {
+        if !changes.sections.is_empty() {
+            let sections: Vec<_> = changes.sections.iter().map(section).collect();
+            let most = if self.entries == usize::MAX {
+                usize::MAX
+            } else {
+                8
+            };
+            self.row("sections", &listed(&sections, most));
+        }
+        if !changes.functions.is_empty() {
+            let references = changes
+                .functions
+                .iter()
+                .filter(|f| f.only_references)
+                .count();
+            let code = changes.functions.len() - references;
+            let line = match (code, references) {
+                (code, 0) => format!("{} with other code", grouped(code)),
+                (0, references) => format!(
+                    "{} with equal code that refers to something else",
+                    grouped(references)
+                ),
+                (code, references) => format!(
+                    "{} with other code; {} with equal code that refers to something else",
+                    grouped(code),
+                    grouped(references)
+                ),
+            };
+            self.row("functions", &line);
+            let shown: Vec<_> = changes
+                .functions
+                .iter()
+                .filter(|function| !function.only_references || self.entries == usize::MAX)
+                .collect();
+            self.list(1, &shown, |function| {
+                let (left, right) = function.sizes;
+                let sizes = if left == right {
+                    format!("{} bytes", grouped(left))
+                } else {
+                    format!("{} → {} bytes", grouped(left), grouped(right))
+                };
+                format!("{}  {sizes}", cut(&demangled(&function.symbol)))
+            });
+        }
+        if !changes.removed.is_empty() || !changes.added.is_empty() || changes.rehashed > 0 {
+            let mut parts = Vec::new();
+            for (count, what) in [
+                (changes.removed.len(), "on the left only"),
+                (changes.added.len(), "on the right only"),
+                (changes.rehashed, "with another hash in their name"),
+            ] {
+                if count > 0 {
+                    parts.push(format!("{} {what}", grouped(count)));
+                }
+            }
+            self.row("symbols", &parts.join(", "));
+            let one = changes.removed.iter().map(|symbol| ("-", symbol));
+            let other = changes.added.iter().map(|symbol| ("+", symbol));
+            let both: Vec<_> = one.chain(other).collect();
+            self.list(1, &both, |(sign, symbol)| {
+                format!("{sign} {}", cut(&demangled(symbol)))
+            });
+        }
+        for (label, groups) in [
+            ("constants", &changes.strings),
+            ("debug info", &changes.debug),
+        ] {
+            let count: usize = groups.iter().map(|group| group.changes.len()).sum();
+            if count > 0 {
+                self.row(label, &plural(count, "text differs", "texts differ"));
+                self.texts(1, groups);
+            }
+        }
+        for problem in &changes.problems {
+            self.row("not read", problem);
+        }
+    }
+}
+
+fn section(change: &object::SectionChange) -> String {
+    let name = Escaped(change.name.as_bytes());
+    match change.count {
+        1 => format!("{name} ({} → {})", change.sizes.0, change.sizes.1),
+        count => format!("{name} ×{count}"),
+    }
+}
+
+fn demangled(symbol: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(symbol))
+}
+
+/// With `--full`: the bytes of every metadata region, side by side.
+pub(super) fn hunks(text: &mut String, left: &Artifact, right: &Artifact, comparison: &Comparison) {
+    let (Some(changes), Ok(a), Ok(b)) = (&comparison.metadata, left.metadata(), right.metadata())
+    else {
+        return;
+    };
+    let _ = writeln!(text, "metadata bytes");
+    for (Region { left, right }, part) in &changes.regions {
+        let _ = writeln!(
+            text,
+            "  {:#x}+{} → {:#x}+{}  {}",
+            left.start,
+            left.len(),
+            right.start,
+            right.len(),
+            part.word()
+        );
+        for (sign, bytes, range) in [("-", a.bytes(), left), ("+", b.bytes(), right)] {
+            let bytes = bytes.get(range.clone()).unwrap_or_default();
+            for line in bytes.chunks(16) {
+                let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+                let letters: String = line
+                    .iter()
+                    .map(|byte| match byte {
+                        b' '..=b'~' => char::from(*byte),
+                        _ => '.',
+                    })
+                    .collect();
+                let _ = writeln!(text, "    {sign} {:47}  {letters}", hex.join(" "));
+            }
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! What differs between two metadata blobs, and what the differing bytes are.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::bytes::{self, Region};
+use super::cause::{self, Cause};
+use super::text::{self, TextChange, TextGroup};
+use crate::artifact::metadata::{Places, Property};
+use crate::artifact::{Fault, Metadata};
+use crate::bytes::Cursor;
+
+/// What differing bytes are, as far as the format is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Magic, version, compiler.
+    Header,
+    /// The crate's own SVH.
+    Svh,
+    /// The SVH of a dependency.
+    DependencySvh,
+    /// The rest of the dependency table.
+    Dependencies,
+    /// What the SVH does not cover.
+    Unhashed,
+    /// A text.
+    Text,
+    /// A position or distance that differs only because something before it has another length.
+    Position,
+    /// A hash that begins with the crate's id: of a macro expansion or of a definition's path.
+    Hash,
+    /// The root: counts and places of tables.
+    Root,
+    /// None of these: items, bodies, spans, hashes.
+    Other,
+}
+
+impl Part {
+    /// All of them, in the order of output.
+    pub const ALL: [Self; 10] = [
+        Self::Header,
+        Self::Svh,
+        Self::DependencySvh,
+        Self::Dependencies,
+        Self::Unhashed,
+        Self::Text,
+        Self::Position,
+        Self::Hash,
+        Self::Root,
+        Self::Other,
+    ];
+
+    /// Its word in output.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Svh => "svh",
+            Self::DependencySvh => "dependency-svh",
+            Self::Dependencies => "dependencies",
+            Self::Unhashed => "unhashed",
+            Self::Text => "text",
+            Self::Position => "position",
+            Self::Hash => "hash",
+            Self::Root => "root",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// How much of a part differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// What.
+    pub part: Part,
+    /// In how many places.
+    pub regions: usize,
+    /// So many bytes, of the side that has more.
+    pub bytes: usize,
+}
+
+/// What differs between two blobs.
+#[derive(Debug)]
+pub struct Changes {
+    /// Sizes of the blobs.
+    pub sizes: (usize, usize),
+    /// The differing stretches with what they are, in order.
+    pub regions: Vec<(Region, Part)>,
+    /// The same, added up.
+    pub tallies: Vec<Tally>,
+    /// Texts that differ, by likely cause.
+    pub texts: Vec<TextGroup>,
+    /// The items that bytes of no other part belong to, with the property and in how many places; nothing
+    /// where the tables of items are not decoded.
+    pub items: Option<Vec<ItemChange>>,
+    /// Whether only SVHs (the crate's own or those of dependencies) and what follows from
+    /// them differ.
+    pub svh_alone: bool,
+    /// Why the parts could not be told apart, if they could not.
+    pub fault: Option<Fault>,
+}
+
+/// An item whose encoding differs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ItemChange {
+    /// Its path, such as `crate::module::item`.
+    pub path: String,
+    /// What of it.
+    pub property: Property,
+    /// In how many places.
+    pub regions: usize,
+}
+
+/// In more places than these no items are looked up.
+const MAX_ITEM_REGIONS: usize = 50_000;
+
+/// More changed texts are not looked at one by one.
+const MAX_TEXTS: usize = 20_000;
+
+/// Another order is looked for in no more bytes than these.
+const MAX_REORDER: usize = 1 << 20;
+
+/// Around the differing texts, for those that happen to stand in the same place.
+const REORDER_MARGIN: usize = 256;
+
+/// Compares two blobs.
+pub fn compare(left: &Metadata, right: &Metadata) -> Changes {
+    let (a, b) = (left.bytes(), right.bytes());
+    let regions = bytes::regions(a, b);
+    let (places, fault) = match (left.places(), right.places()) {
+        (Ok(left), Ok(right)) => (Some((left, right)), None),
+        (Err(fault), _) | (_, Err(fault)) => (None, Some(fault)),
+    };
+    let id = |metadata: &Metadata| Some(metadata.root().ok()?.stable_crate_id?.0);
+    let ids = (id(left), id(right));
+    let sentinel = left.header().version >= 6 && right.header().version >= 6;
+    let mut texts: Vec<TextChange> = Vec::new();
+    let mut seen = (0, 0);
+    let mut parts = Vec::with_capacity(regions.len());
+    for region in &regions {
+        let part = places.as_ref().and_then(|(l, r)| decoded(l, r, region));
+        if let Some(part) = part {
+            parts.push(part);
+            continue;
+        }
+        let hash = |blob: &[u8], range: &Range<usize>, id: Option<u64>| {
+            id.is_some_and(|id| is_hash(blob, range, id))
+        };
+        if hash(a, &region.left, ids.0) && hash(b, &region.right, ids.1) {
+            parts.push(Part::Hash);
+            continue;
+        }
+        // Inside of texts that have been shown, each further difference needs no search of its own.
+        if region.left.end <= seen.0 && region.right.end <= seen.1 {
+            parts.push(Part::Text);
+            continue;
+        }
+        if is_moved(a, b, &regions, region) {
+            parts.push(Part::Position);
+            continue;
+        }
+        let lefts = text::strings(a, &region.left, sentinel);
+        let rights = text::strings(b, &region.right, sentinel);
+        if lefts.is_empty() && rights.is_empty() {
+            parts.push(match &places {
+                Some((l, _)) if within(&l.root, &region.left) => Part::Root,
+                _ => Part::Other,
+            });
+            continue;
+        }
+        parts.push(Part::Text);
+        // Two regions in one string are one change.
+        let fresh = |ranges: &[Range<usize>], seen: usize| -> Vec<Range<usize>> {
+            let ranges = ranges.iter().filter(|range| range.end > seen);
+            ranges.cloned().collect()
+        };
+        let (lefts, rights) = (fresh(&lefts, seen.0), fresh(&rights, seen.1));
+        seen.0 = lefts.last().map_or(seen.0, |range| range.end);
+        seen.1 = rights.last().map_or(seen.1, |range| range.end);
+        if texts.len() < MAX_TEXTS {
+            texts.extend(text::pair(&shown(a, &lefts), &shown(b, &rights)));
+        }
+    }
+    let regions: Vec<_> = regions.into_iter().zip(parts).collect();
+    let mut texts = text::group(texts);
+    if sentinel && !texts.is_empty() && is_reordered(a, b, &regions) {
+        let changes = texts.into_iter().flat_map(|group| group.changes);
+        texts = vec![TextGroup {
+            cause: Some(Cause::Order),
+            changes: changes.collect(),
+        }];
+    }
+    let harmless = |part: &Part| matches!(part, Part::Svh | Part::DependencySvh);
+    Changes {
+        sizes: (a.len(), b.len()),
+        tallies: tallies(&regions),
+        items: items(left, right, &regions),
+        svh_alone: !regions.is_empty() && regions.iter().all(|(_, part)| harmless(part)),
+        regions,
+        texts,
+        fault,
+    }
+}
+
+/// The items that the regions of no other part belong to, in the order of their paths.
+fn items(left: &Metadata, right: &Metadata, regions: &[(Region, Part)]) -> Option<Vec<ItemChange>> {
+    let of_items = |part: &Part| matches!(part, Part::Other | Part::Text);
+    let regions = regions.iter().filter(|(_, part)| of_items(part));
+    if regions.clone().next().is_none() || regions.clone().count() > MAX_ITEM_REGIONS {
+        return None;
+    }
+    let (a, b) = (left.items()?, right.items()?);
+    let mut counts = BTreeMap::new();
+    for (region, _) in regions {
+        let owners = (a.owner(region.left.start), b.owner(region.right.start));
+        // Where both sides disagree, one is a neighbour by accident; neither is named.
+        if let (Some(one), Some(other)) = owners
+            && one.0 == other.0
+        {
+            *counts.entry(one).or_insert(0) += 1;
+        }
+    }
+    let change = |((path, property), regions)| ItemChange {
+        path,
+        property,
+        regions,
+    };
+    Some(counts.into_iter().map(change).collect())
+}
+
+/// Whether both sides have the same strings, but in another order, where their texts differ.
+fn is_reordered(a: &[u8], b: &[u8], regions: &[(Region, Part)]) -> bool {
+    let mut texts = regions.iter().filter(|(_, part)| *part == Part::Text);
+    let Some((first, _)) = texts.next() else {
+        return false;
+    };
+    let last = texts.next_back().map_or(first, |(region, _)| region);
+    // A text begins before the byte in which it differs.
+    let widen = |start: usize, end: usize, length: usize| {
+        start.saturating_sub(REORDER_MARGIN)..(end + REORDER_MARGIN).min(length)
+    };
+    let left = widen(first.left.start, last.left.end, a.len());
+    let right = widen(first.right.start, last.right.end, b.len());
+    if left.len().max(right.len()) > MAX_REORDER {
+        return false;
+    }
+    cause::is_reordered(&text::all_strings(a, &left), &text::all_strings(b, &right))
+}
+
+fn shown<'a>(blob: &'a [u8], ranges: &[Range<usize>]) -> Vec<&'a str> {
+    let text = |range: &Range<usize>| std::str::from_utf8(&blob[range.clone()]).ok();
+    ranges.iter().filter_map(text).collect()
+}
+
+fn tallies(regions: &[(Region, Part)]) -> Vec<Tally> {
+    let tally = |part: Part| {
+        let mut tally = Tally {
+            part,
+            regions: 0,
+            bytes: 0,
+        };
+        for (region, _) in regions.iter().filter(|(_, other)| *other == part) {
+            tally.regions += 1;
+            tally.bytes += region.left.len().max(region.right.len());
+        }
+        tally
+    };
+    let all = Part::ALL.into_iter().map(tally);
+    all.filter(|tally| tally.regions > 0).collect()
+}
+
+/// The part that a region lies in, by what the decoder knows.
+fn decoded(left: &Places, right: &Places, region: &Region) -> Option<Part> {
+    let either = |place: fn(&Places) -> &Range<usize>| {
+        within(place(left), &region.left) && within(place(right), &region.right)
+    };
+    let dependency = || {
+        let mut svhs = left.dependency_svhs.iter();
+        svhs.any(|svh| within(svh, &region.left))
+    };
+    let unhashed = |places: &Places, range: &Range<usize>| {
+        let unhashed = places.unhashed.as_ref();
+        unhashed.is_some_and(|unhashed| within(unhashed, range))
+    };
+    if either(|places| &places.svh) {
+        Some(Part::Svh)
+    } else if either(|places| &places.header) {
+        Some(Part::Header)
+    } else if either(|places| &places.dependencies) {
+        Some(if dependency() {
+            Part::DependencySvh
+        } else {
+            Part::Dependencies
+        })
+    } else if unhashed(left, &region.left) && unhashed(right, &region.right) {
+        Some(Part::Unhashed)
+    } else {
+        None
+    }
+}
+
+fn within(outer: &Range<usize>, inner: &Range<usize>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end && outer.contains(&inner.start)
+}
+
+/// Whether `range` lies in a hash of 16 bytes, of which the first eight are the crate's id.
+fn is_hash(blob: &[u8], range: &Range<usize>, id: u64) -> bool {
+    let id = id.to_le_bytes();
+    let last = range.start.saturating_sub(id.len());
+    let begins = |at: usize| blob.get(at..at + id.len()) == Some(&id[..]);
+    range.len() <= id.len() && (range.end.saturating_sub(2 * id.len())..=last).any(begins)
+}
+
+/// Whether the number at this place is a position on the left, and on the right the place where
+/// the same thing stands there.
+fn is_moved(left: &[u8], right: &[u8], regions: &[Region], region: &Region) -> bool {
+    // The longest run of numbers side by side that is tried.
+    const MAX: usize = 12;
+    if region.left.len().max(region.right.len()) > MAX {
+        return false;
+    }
+    let same = |i: Option<usize>, j: Option<usize>| match (i, j) {
+        (Some(i), Some(j)) if i != j && i > 0 => bytes::moved(regions, i) == Some(j),
+        _ => false,
+    };
+    (0..=3).any(|back| {
+        let (Some(i), Some(j)) = (
+            region.left.start.checked_sub(back),
+            region.right.start.checked_sub(back),
+        ) else {
+            return false;
+        };
+        let fixed = |width: usize| {
+            let covers = i + width >= region.left.end && j + width >= region.right.end;
+            covers
+                && same(
+                    little_endian(left, i, width),
+                    little_endian(right, j, width),
+                )
+        };
+        if (2..=4).any(fixed) {
+            return true;
+        }
+        let (Some((x, x_end)), Some((y, y_end))) = (leb(left, i), leb(right, j)) else {
+            return false;
+        };
+        if x_end < region.left.end || y_end < region.right.end {
+            return false;
+        }
+        // Either the position itself, or how far back it is from about here.
+        same(Some(x), Some(y)) || same(i.checked_sub(x), j.checked_sub(y).filter(|_| x != y))
+    })
+}
+
+fn little_endian(bytes: &[u8], at: usize, width: usize) -> Option<usize> {
+    let bytes = bytes.get(at..at + width)?;
+    let fold = |value: usize, byte: &u8| (value << 8) | usize::from(*byte);
+    Some(bytes.iter().rev().fold(0, fold))
+}
+
+fn leb(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    let mut cursor = Cursor::at(bytes, at).ok()?;
+    let value = cursor.leb_usize().ok()?;
+    Some((value, cursor.offset()))
+}
