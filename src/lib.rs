@@ -44,5 +44,6 @@ pub mod rustc;
 // Leaves.
 pub mod bytes;
 pub mod digest;
+pub mod entry;
 pub mod interrupt;
 pub mod os_text;
