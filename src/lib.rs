@@ -35,6 +35,9 @@ pub mod project;
 // What a command does, and answering its calls; Linux.
 pub mod trace;
 
+// What a command may see and write, and what enforces it; Linux.
+pub mod sandbox;
+
 // File formats: archives, objects, metadata.
 pub mod artifact;
 
