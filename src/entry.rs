@@ -10,16 +10,16 @@ use nix::libc;
 ///
 /// # Safety
 ///
-/// [`prepare`](Self::prepare) and [`enter`](Self::enter) run after a fork of a process that may have
-/// had other threads. They must be async-signal-safe: neither allocate nor take locks nor panic,
-/// only make system calls with what was prepared before.
+/// [`prepare`](Self::prepare) and [`enter`](Self::enter) run after a fork of a process that may
+/// have had other threads. They must be async-signal-safe: neither allocate nor take locks nor
+/// panic, only make system calls with what was prepared before.
 #[expect(
     unsafe_code,
     reason = "only the implementation can keep the contract of fork"
 )]
 pub unsafe trait Entry: Send {
-    /// The `CLONE_NEW*` flags of the name spaces to be made; 0 for none. If they are not 0 they hold
-    /// `CLONE_NEWPID`.
+    /// The `CLONE_NEW*` flags of the name spaces to be made; 0 for none. If they are not 0 they
+    /// hold `CLONE_NEWPID`.
     fn namespaces(&self) -> i32;
 
     /// Runs in the first process of the new name spaces, before the process that will execute is

@@ -125,8 +125,8 @@ fn version() -> i64 {
     version.max(0)
 }
 
-/// No program of the system applies Landlock (`setpriv` does so since util-linux 2.40, without its network
-/// rules), so svhcheck does it.
+/// No program of the system applies Landlock (`setpriv` does so since util-linux 2.40, without its
+/// network rules), so svhcheck does it.
 fn shell(policy: &Policy) -> OsString {
     let mut text = OsString::from("sandboxed() {\n\"${SVHCHECK:-svhcheck}\" trace");
     text.push(" --output /dev/null --sandbox landlock");

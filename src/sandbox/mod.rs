@@ -1,11 +1,12 @@
 //! What a command may see and write, and what enforces it. Linux, without privileges.
 //!
-//! A [`Policy`] says what; a [`Mechanism`] how: [`namespaces`](Mechanism::Namespaces) shows nothing but
-//! what the policy names, [`landlock`](Mechanism::Landlock) forbids the rest, [`none`](Mechanism::None)
-//! enforces nothing. [`Mechanism::choose`] tries what this machine allows. A [`Sandbox`] is both, made
-//! ready; it is an [`Entry`], which whoever starts the command goes through. `docs/sandbox.md` says
-//! what is enforced by which mechanism.
+//! A [`Policy`] says what; a [`Mechanism`] how: [`namespaces`](Mechanism::Namespaces) shows nothing
+//! but what the policy names, [`landlock`](Mechanism::Landlock) forbids the rest,
+//! [`none`](Mechanism::None) enforces nothing. [`Mechanism::choose`] tries what this machine
+//! allows. A [`Sandbox`] is both, made ready; it is an [`Entry`], which whoever starts the command
+//! goes through. `docs/sandbox.md` says what is enforced by which mechanism.
 
+mod disk;
 mod landlock;
 mod namespaces;
 mod none;
@@ -24,6 +25,8 @@ use nix::errno::Errno;
 
 use crate::entry::{Entry, Failure};
 use op::Op;
+
+pub use disk::DiskWatch;
 
 /// What a command may see and write. Paths mean the same inside and outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct Limits {
     pub processes: Option<u32>,
     /// Bytes of a single file. A writer is ended by `SIGXFSZ`.
     pub file_size: Option<u64>,
+    /// Bytes by which the folders that may be written grow, together; see [`Sandbox::watch_disk`].
+    pub disk: Option<u64>,
     /// Bytes in the private `/tmp`.
     pub tmp_size: Option<u64>,
     /// Bytes of address space of each process.
@@ -208,6 +213,8 @@ impl SandboxError {
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     mechanism: Mechanism,
+    written: Arc<[PathBuf]>,
+    disk: Option<u64>,
     inner: Arc<Prepared>,
 }
 
@@ -225,8 +232,8 @@ struct Prepared {
 }
 
 impl Sandbox {
-    /// Makes ready what the kernel will be asked for. Nothing outlives the processes in the sandbox: no
-    /// mount, no file.
+    /// Makes ready what the kernel will be asked for. Nothing outlives the processes in the
+    /// sandbox: no mount, no file.
     pub fn prepare(mechanism: Mechanism, policy: &Policy) -> Result<Self, SandboxError> {
         let inner = match mechanism {
             Mechanism::None => none::prepare(policy),
@@ -235,6 +242,8 @@ impl Sandbox {
         };
         Ok(Self {
             mechanism,
+            written: policy.write.clone().into(),
+            disk: policy.limits.disk,
             inner: Arc::new(inner),
         })
     }
@@ -242,6 +251,12 @@ impl Sandbox {
     /// What enforces it.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
+    }
+
+    /// Watches what a run writes, if that is limited, in every mechanism; `stop` is to end the run.
+    pub fn watch_disk(&self, stop: impl FnOnce() + Send + 'static) -> Option<DiskWatch> {
+        let limit = self.disk?;
+        Some(DiskWatch::new(self.written.to_vec(), limit, stop))
     }
 
     /// Lines of `sh` that define a function `sandboxed`, which runs its arguments as a command in
@@ -262,8 +277,8 @@ fn run(steps: &[Op], first: usize) -> Result<(), Failure> {
 }
 
 #[expect(unsafe_code, reason = "the contract is kept here")]
-// SAFETY: `Op::run` makes system calls with values that were prepared, and nothing else; the loop around it
-// neither allocates nor panics.
+// SAFETY: `Op::run` makes system calls with values that were prepared, and nothing else; the loop
+// around it neither allocates nor panics.
 unsafe impl Entry for Sandbox {
     fn namespaces(&self) -> i32 {
         self.inner.namespaces

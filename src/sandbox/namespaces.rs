@@ -1,8 +1,8 @@
 //! User, mount, PID, network, UTS and IPC name spaces: what the policy does not name is not there.
 //!
-//! The command keeps its user and group numbers (one of each can be mapped without privileges) but has
-//! no capability, not even over what was made here. The root is a tmpfs in which trees of the old root
-//! are mounted at their own paths; it goes away with the last process.
+//! The command keeps its user and group numbers (one of each can be mapped without privileges) but
+//! has no capability, not even over what was made here. The root is a tmpfs in which trees of the
+//! old root are mounted at their own paths; it goes away with the last process.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
@@ -67,8 +67,8 @@ pub(super) fn prepare(policy: &Policy) -> Result<Prepared, SandboxError> {
     root.fill(&view);
     let at = |path: &str| c_path(&root.place.join(path)).unwrap_or_default();
     let finish = [
-        // Nothing in there is the policy's to write. As root that is no formality: much of /proc/sys goes
-        // by the user number alone.
+        // Nothing in there is the policy's to write. As root that is no formality: much of
+        // /proc/sys goes by the user number alone.
         Op::ReadOnly { at: at("proc") },
         Op::Pivot {
             at: c_path(&root.place).unwrap_or_default(),
@@ -251,8 +251,8 @@ impl Root {
     }
 }
 
-/// The same by util-linux: `unshare` makes the name spaces, a shell in them mounts, and a second `unshare`
-/// gives the command its own user number back and makes the new root its root.
+/// The same by util-linux: `unshare` makes the name spaces, a shell in them mounts, and a second
+/// `unshare` gives the command its own user number back and makes the new root its root.
 fn shell(place: &Path, policy: &Policy, outer: &[Op], inner: &[Op]) -> OsString {
     let mut script = OsString::new();
     for line in outer.iter().filter_map(Op::shell) {

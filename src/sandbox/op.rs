@@ -1,5 +1,6 @@
-//! One step of entering a sandbox. It can be run by system calls alone, named in an error, and written
-//! as a line of shell for a run by hand: three readings of one list, so that they cannot disagree.
+//! One step of entering a sandbox. It can be run by system calls alone, named in an error, and
+//! written as a line of shell for a run by hand: three readings of one list, so that they cannot
+//! disagree.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fmt;
@@ -145,8 +146,8 @@ impl Op {
     /// Runs the step. Async-signal-safe: no allocation, no lock, no panic.
     #[expect(unsafe_code, reason = "plain system calls between fork and exec")]
     pub(super) fn run(&self) -> Result<(), i32> {
-        // SAFETY: every call below is a system call with plain numbers, or with pointers to values that
-        // live in `self` or on the stack and have the type that its man page asks for.
+        // SAFETY: every call below is a system call with plain numbers, or with pointers to values
+        // that live in `self` or on the stack and have the type that its man page asks for.
         unsafe {
             match self {
                 Self::NewSession => check(libc::setsid()),

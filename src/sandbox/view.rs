@@ -18,8 +18,8 @@ pub(super) enum Item {
     Link(PathBuf),
 }
 
-/// Everything to be seen, by real path: an item lies in a tree exactly if it follows it in this order
-/// and has its path as a prefix.
+/// Everything to be seen, by real path: an item lies in a tree exactly if it follows it in this
+/// order and has its path as a prefix.
 pub(super) type View = BTreeMap<PathBuf, Item>;
 
 /// Most symbolic links in one path (`path_resolution(7)`).
@@ -91,7 +91,8 @@ fn add(view: &mut View, path: &Path, write: bool) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// True for what a policy cannot show: the sandbox has a `/proc` of its own, and `/sys` tells of the machine.
+/// True for what a policy cannot show: the sandbox has a `/proc` of its own, and `/sys` tells of
+/// the machine.
 fn is_systems(path: &Path) -> bool {
     ["/proc", "/sys"].iter().any(|own| path.starts_with(own))
 }

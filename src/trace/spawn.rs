@@ -4,10 +4,11 @@
 //! filter makes that very `execve` a stop which this same thread has to answer. So the child is
 //! forked here; it waits on a pipe until it is traced, and does nothing but plain system calls.
 //!
-//! In name spaces of its own the command's process is not our child: a new PID name space needs a first
-//! process that takes in orphans, and one that no signal without a handler ends (`pid_namespaces(7)`)
-//! would be a strange rustc: its `abort` would not return. So we fork the *keeper*, which forks
-//! the command. The keeper is not traced. It ends after all others, and they all end with it.
+//! In name spaces of its own the command's process is not our child: a new PID name space needs a
+//! first process that takes in orphans, and one that no signal without a handler ends
+//! (`pid_namespaces(7)`) would be a strange rustc: its `abort` would not return. So we fork the
+//! *keeper*, which forks the command. The keeper is not traced. It ends after all others, and they
+//! all end with it.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, IoSliceMut, PipeReader, PipeWriter, Read, Write};
@@ -188,8 +189,8 @@ impl Launched {
 
 const NO_FAILURE: Failure = Failure { step: 0, errno: 0 };
 
-/// A pair of sockets, of which the first hears who writes to the second: the command's process knows
-/// only the number that it has in its own name space, and the kernel translates it.
+/// A pair of sockets, of which the first hears who writes to the second: the command's process
+/// knows only the number that it has in its own name space, and the kernel translates it.
 fn greeting() -> Result<(UnixStream, UnixStream), TraceError> {
     let failed = TraceError::os("make a socket");
     let pair = UnixStream::pair().and_then(|(listener, greeter)| {
@@ -229,8 +230,8 @@ fn found_namespaces(entry: &dyn Entry, greeter: &UnixStream) -> Result<(), Failu
         step: Failure::NAMESPACES,
         errno,
     };
-    // SAFETY: plain numbers; svhcheck's end is the keeper's, and so all others'. If svhcheck is gone
-    // already, the command's process sees the end of the gate.
+    // SAFETY: plain numbers; svhcheck's end is the keeper's, and so all others'. If svhcheck is
+    // gone already, the command's process sees the end of the gate.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
     entry.prepare()?;
     // SAFETY: both processes go on with async-signal-safe calls alone.

@@ -16,8 +16,8 @@ const TMP_SIZE: u64 = 1 << 30;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Run the command where it sees the system's programs and libraries and what --read and --write
-    /// name, without network
+    /// Run the command where it sees the system's programs and libraries and what --read and
+    /// --write name, without network
     #[arg(long, value_enum, value_name = "MECHANISM")]
     sandbox: Option<Wish>,
     /// A file or folder that may be read in the sandbox (may be repeated)
