@@ -10,6 +10,8 @@
 mod artifact;
 mod inspect;
 mod oracle;
+mod sandbox;
+mod sandbox_hostile;
 mod support;
 mod trace;
 mod trace_steer;
