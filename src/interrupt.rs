@@ -2,12 +2,13 @@
 //!
 //! Every child leads a process group of its own, so that ending it ends what it started.
 
-use std::collections::BTreeSet;
-use std::io;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -19,7 +20,20 @@ pub struct Interrupt(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     set: AtomicBool,
-    groups: Mutex<BTreeSet<i32>>,
+    running: Mutex<Running>,
+}
+
+/// How to end each thing that runs, by number.
+#[derive(Default)]
+struct Running {
+    next: u64,
+    ends: BTreeMap<u64, Box<dyn Fn() + Send>>,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.ends.keys()).finish()
+    }
 }
 
 impl Interrupt {
@@ -31,32 +45,101 @@ impl Interrupt {
     /// Starts nothing new and kills what runs.
     pub fn trigger(&self) {
         self.0.set.store(true, Ordering::SeqCst);
-        for group in self.groups().iter() {
-            // A group that is gone already is what we want.
-            let _ = killpg(Pid::from_raw(*group), Signal::SIGKILL);
+        for end in self.running().ends.values() {
+            end();
         }
+    }
+
+    /// Starts something that `end` ends. Either it does not start, the switch being set, or the
+    /// switch knows of it until the handle is dropped.
+    pub fn start<T>(
+        &self,
+        start: impl FnOnce() -> io::Result<T>,
+        end: impl FnOnce(&T) -> Box<dyn Fn() + Send>,
+    ) -> io::Result<(T, Registered)> {
+        // Held across the start, so that a trigger comes before it or after it.
+        let mut running = self.running();
+        if self.is_set() {
+            return Err(io::Error::from(io::ErrorKind::Interrupted));
+        }
+        let started = start()?;
+        let number = running.next;
+        running.next += 1;
+        running.ends.insert(number, end(&started));
+        Ok((
+            started,
+            Registered {
+                number,
+                interrupt: self.clone(),
+            },
+        ))
     }
 
     /// Starts `command` as the leader of a group that [`Interrupt::trigger`] ends.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Guarded> {
-        // Held across the start: a trigger comes either before it (nothing starts) or after it
-        // (the group is known).
-        let mut groups = self.groups();
-        if self.is_set() {
-            return Err(io::Error::from(io::ErrorKind::Interrupted));
-        }
-        let child = command.process_group(0).spawn()?;
-        let group = i32::try_from(child.id()).unwrap_or(i32::MAX);
-        groups.insert(group);
+        let start = || {
+            let child = command.process_group(0).spawn()?;
+            let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+            Ok((child, group))
+        };
+        let ((child, group), registered) = self.start(start, |(_, group)| {
+            let group = *group;
+            Box::new(move || kill(group))
+        })?;
         Ok(Guarded {
             child,
             group,
-            interrupt: self.clone(),
+            _registered: registered,
         })
     }
 
-    fn groups(&self) -> std::sync::MutexGuard<'_, BTreeSet<i32>> {
-        self.0.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Runs `command` to its end, as [`Interrupt::spawn`] does, and returns what it wrote.
+    pub fn output(&self, command: &mut Command) -> io::Result<Output> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = self.spawn(command)?;
+        let pipes = (running.child.stdout.take(), running.child.stderr.take());
+        let mut errors = Vec::new();
+        let mut stdout = Vec::new();
+        // Both at once: a pipe that nobody reads stops its writer when it is full.
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| pipes.1.map(|mut pipe| pipe.read_to_end(&mut errors)));
+            let read = pipes.0.map(|mut pipe| pipe.read_to_end(&mut stdout));
+            read.transpose()?;
+            let joined = reader.join();
+            joined
+                .unwrap_or_else(|_| Some(Err(io::Error::other("the reading thread panicked"))))
+                .transpose()
+        })?;
+        Ok(Output {
+            status: running.wait()?,
+            stdout,
+            stderr: errors,
+        })
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn kill(group: Pid) {
+    // A group that is gone already is what we want.
+    let _ = killpg(group, Signal::SIGKILL);
+}
+
+/// Known to the switch until it is dropped.
+#[derive(Debug)]
+pub struct Registered {
+    number: u64,
+    interrupt: Interrupt,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.interrupt.running().ends.remove(&self.number);
     }
 }
 
@@ -65,14 +148,14 @@ impl Interrupt {
 pub struct Guarded {
     /// The child itself, for its streams.
     pub child: Child,
-    group: i32,
-    interrupt: Interrupt,
+    group: Pid,
+    _registered: Registered,
 }
 
 impl Guarded {
     /// Kills the whole group.
     pub fn kill(&self) {
-        let _ = killpg(Pid::from_raw(self.group), Signal::SIGKILL);
+        kill(self.group);
     }
 
     /// Waits for the child's own end, then ends what it left behind.
@@ -87,7 +170,6 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         self.kill();
         let _ = self.child.wait();
-        self.interrupt.groups().remove(&self.group);
     }
 }
 
@@ -101,16 +183,13 @@ mod tests {
         let mut command = Command::new("sh");
         command
             .args(["-c", "sleep 1000 & wait"])
-            .stdout(std::process::Stdio::piped());
+            .stdout(Stdio::piped());
         let mut running = interrupt.spawn(&mut command).unwrap();
         interrupt.trigger();
         assert!(!running.wait().unwrap().success());
         // Both held the pipe; its end comes when both are gone.
         let mut pipe = running.child.stdout.take().unwrap();
-        assert_eq!(
-            io::Read::read_to_end(&mut pipe, &mut Vec::new()).unwrap(),
-            0
-        );
+        assert_eq!(pipe.read_to_end(&mut Vec::new()).unwrap(), 0);
         assert_eq!(
             interrupt.spawn(&mut command).unwrap_err().kind(),
             io::ErrorKind::Interrupted

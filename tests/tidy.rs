@@ -160,8 +160,10 @@ fn unsafe_stands_only_where_allowed() {
     for (name, text) in files("src", &["rs"]) {
         let allowed = UNSAFE_ALLOWED.iter().any(|prefix| name.starts_with(prefix));
         let found = text.lines().position(|line| {
-            code(line)
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
+            // A keyword in quotes is a word that is looked for, not one that is used.
+            let unquoted = code(line).split('"').step_by(2);
+            unquoted
+                .flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_'))
                 .any(|w| w == "unsafe" || w == "unsafe_code")
         });
         if let (false, Some(line)) = (allowed, found) {

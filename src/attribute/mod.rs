@@ -1,39 +1,45 @@
-//! Why two sides of a pair differ: the command line, the world, or the crate itself.
+//! Why a crate's SVH moves: the command line, the world, or the crate itself.
 //!
 //! Attribution runs nothing: it asks its caller for more compiles through a function, and reasons
-//! about their answers. A claim rests on repeats, so that a small map that comes out equal by
-//! chance is not taken for a cause.
+//! about their answers. The method: hold everything still and see the output stand still; let one
+//! thing go at a time; then hold only the suspected code's own calls, and see it stand again. A
+//! claim rests on repeats, so that what comes out equal by chance is not taken for a cause.
 
+pub mod expansion;
+
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use crate::artifact::metadata::Svh;
-use crate::plan::variation::{Change, Variation};
+use crate::plan::variation::{Change, Setting, Variation};
 use crate::plan::{CommandLine, Edit, Trial};
 
-/// How often a claim of sameness is repeated. A crate with two equally likely outputs passes all of
-/// them by chance once in 2^(n-1).
-const REPEATS: usize = 6;
+/// How often a claim of sameness is repeated. What has two equally likely outputs passes by chance
+/// once in 2^(n-1), before anything else is claimed about it.
+const REPEATS: usize = 3;
 
-/// How often a pin must give one output before it is called the factor.
-const PIN_REPEATS: usize = 10;
+/// How often a fresh compile in the world as it is must agree, where nothing is held still.
+const FREE_REPEATS: usize = 6;
+
+/// What is said when all is held still and the output moves.
+const RESTLESS: &str = "with everything held still that can be held, its SVH still moves: what is left is the order in which threads run";
 
 /// What a compile gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Metadata with this SVH.
     Svh(Svh),
-    /// No metadata, and why.
+    /// The source with its macros expanded, as a digest.
+    Expansion(String),
+    /// Nothing, and why.
     Failed(String),
 }
 
 impl Answer {
-    /// Whether two answers are the same output: equal SVHs, or both failures.
-    fn same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Answer::Svh(one), Answer::Svh(two)) => one == two,
-            (Answer::Failed(_), Answer::Failed(_)) => true,
-            _ => false,
-        }
+    /// Whether two answers are the same output: equal, or both failures.
+    pub fn same(&self, other: &Self) -> bool {
+        self == other || matches!((self, other), (Answer::Failed(_), Answer::Failed(_)))
     }
 }
 
@@ -46,13 +52,34 @@ pub struct Observed {
     pub answer: Answer,
 }
 
-/// Why the two sides differ.
+/// Why an output moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     /// What kind of fault it is.
     pub fault: Fault,
+    /// The files whose code did it, as far as runs could tell.
+    pub modules: Vec<PathBuf>,
     /// What was run and seen, a sentence each.
     pub evidence: Vec<String>,
+}
+
+impl Cause {
+    /// A cause without evidence yet.
+    pub fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            modules: Vec::new(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// The variation that moves the output, if it is one.
+    pub fn variation(&self) -> Option<Variation> {
+        match self.fault {
+            Fault::World(variation, _) => Some(variation),
+            _ => None,
+        }
+    }
 }
 
 /// The kinds of fault.
@@ -60,67 +87,262 @@ pub struct Cause {
 pub enum Fault {
     /// The command lines differ in these, and each side by itself is stable.
     Flags(Vec<Edit>),
-    /// The world: a variation, with the variables that matter where they could be told.
-    World(Vec<(Variation, Vec<OsString>)>),
-    /// The same command in the same world gives different outputs.
-    Chance(Option<Variation>),
+    /// A variation, with the variables that matter where they could be told.
+    World(Variation, Vec<OsString>),
+    /// Several variations, but only together.
+    Together(Vec<Variation>),
+    /// A file or folder that the compile did not declare.
+    File(PathBuf),
+    /// The same command, everything held still that can be held, gives different outputs.
+    Chance,
     /// Every compile now gives one output, and the recorded build gave another.
     SinceRecorded,
     /// Compiles fail that should not; why.
     Fails(String),
 }
 
-/// Explains why `metadata` and `full` differ, running what it needs through `run`.
+/// The world of a crate's compiles: what can be varied, and how.
+pub struct World<'a> {
+    /// The variations that count.
+    pub vary: &'a [Variation],
+    /// What a variation's setting does; `None` for the world as it is.
+    pub change: &'a dyn Fn(Variation, Setting) -> Option<Change>,
+}
+
+impl World<'_> {
+    /// Everything held still.
+    pub fn pinned(&self) -> Vec<Change> {
+        self.all(Setting::PINNED)
+    }
+
+    /// Every variation in one setting.
+    pub fn all(&self, setting: Setting) -> Vec<Change> {
+        self.vary
+            .iter()
+            .filter_map(|own| (self.change)(*own, setting))
+            .collect()
+    }
+
+    /// Everything held still but one.
+    fn only(&self, variation: Variation, setting: Setting) -> Vec<Change> {
+        let pick = |own: &Variation| {
+            let setting = if *own == variation {
+                setting
+            } else {
+                Setting::PINNED
+            };
+            (self.change)(*own, setting)
+        };
+        self.vary.iter().filter_map(pick).collect()
+    }
+}
+
+/// Who was seen to ask for what a variation changes: files of code.
+pub type Suspects = BTreeMap<Variation, Vec<PathBuf>>;
+
+/// Explains why `metadata` and `full` differ, running what it needs through `run`. There is always
+/// at least one cause.
 pub fn explain<E>(
     metadata: &Observed,
     full: &Observed,
+    suspects: &Suspects,
+    world: &World<'_>,
     run: &mut dyn FnMut(&Trial) -> Result<Answer, E>,
-) -> Result<Cause, E> {
+) -> Result<Vec<Cause>, E> {
     let mut asked = Asked {
         run,
+        world,
         evidence: Vec::new(),
     };
-    let plain = metadata.trial.plain();
-    let Some(left) = asked.stable(&plain, REPEATS)? else {
-        return asked.chance(&plain);
+    if let Answer::Failed(why) = &metadata.answer {
+        asked.evidence.push(format!(
+            "in the varied environment it does not compile: {why}"
+        ));
+    }
+    let base = metadata.trial.with(world.pinned());
+    let Some(still) = asked.stable(&base, REPEATS)? else {
+        asked.evidence.push(RESTLESS.to_owned());
+        return Ok(vec![asked.cause(Fault::Chance)]);
     };
-    if let Answer::Failed(why) = &left
-        && !full.answer.same(&left)
+    if let Answer::Failed(why) = &still
+        && !full.answer.same(&still)
     {
-        return Ok(asked.cause(Fault::Fails(why.clone())));
+        return Ok(vec![asked.cause(Fault::Fails(why.clone()))]);
     }
-    if left.same(&full.answer) {
-        if let Answer::Failed(why) = &metadata.answer {
-            asked.evidence.push(format!(
-                "in the varied environment it does not compile: {why}"
-            ));
-        }
-        return asked.world(metadata, &full.answer);
+    let mut causes = asked.movers(&base, &still, suspects, suspects)?;
+    if causes.is_empty() {
+        let others: Suspects = world.vary.iter().map(|own| (*own, Vec::new())).collect();
+        causes = asked.movers(&base, &still, &others, suspects)?;
     }
-    let Some(right) = asked.stable(&full.trial.plain(), REPEATS)? else {
-        return asked.chance(&full.trial.plain());
+    if !causes.is_empty() {
+        return Ok(causes);
+    }
+    let Some(right) = asked.stable(&full.trial.with(world.pinned()), REPEATS)? else {
+        return Ok(vec![asked.cause(Fault::Chance)]);
     };
-    if right.same(&left) {
-        let sentence = format!(
-            "{} compiles now agree with each other, and not with the recorded one",
-            2 * REPEATS
-        );
-        asked.evidence.push(sentence);
-        return Ok(asked.cause(Fault::SinceRecorded));
+    if !right.same(&still) {
+        return Ok(vec![asked.flags(&base, &full.trial.command, &right)?]);
     }
-    asked.flags(&plain, &full.trial.command, &right)
+    let together = metadata.trial.with(world.all(Setting(1)));
+    if asked.moves(&together, &base, &still, false)? {
+        asked
+            .evidence
+            .push("no single variation moved it, all together did".to_owned());
+        return Ok(vec![asked.cause(Fault::Together(world.vary.to_vec()))]);
+    }
+    let plain = metadata.trial.plain();
+    match asked.stable(&plain, FREE_REPEATS)? {
+        Some(answer) if !answer.same(&full.answer) => {
+            let sentence = format!(
+                "{FREE_REPEATS} compiles now agree with each other, and not with the recorded one"
+            );
+            asked.evidence.push(sentence);
+            Ok(vec![asked.cause(Fault::SinceRecorded)])
+        }
+        _ => {
+            asked.evidence.push(
+                "held still it stands still, left alone it moves, and no single variation moves it"
+                    .to_owned(),
+            );
+            Ok(vec![asked.cause(Fault::Chance)])
+        }
+    }
 }
 
-struct Asked<'a, E> {
+/// What trying the suspected variations showed, for a crate whose compiles agreed so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Probed {
+    /// Variations that move the SVH after all.
+    pub causes: Vec<Cause>,
+    /// Variations that moved nothing, and how many settings were tried.
+    pub harmless: BTreeMap<Variation, u32>,
+}
+
+/// Tries every suspected variation on a crate whose compiles agreed so far, among them one in each of
+/// the settings up to `compared`. `expansion` and `base` are its compiles; the first is cheap and
+/// shows what macros make, the second confirms.
+pub fn probe<E>(
+    expansion: &Trial,
+    base: &Trial,
+    compared: u32,
+    suspects: &Suspects,
+    world: &World<'_>,
+    run: &mut dyn FnMut(&Trial) -> Result<Answer, E>,
+) -> Result<Probed, E> {
+    let mut probed = Probed::default();
+    let mut asked = Asked {
+        run,
+        world,
+        evidence: Vec::new(),
+    };
+    let left = |variation: &Variation| compared + 1..=variation.settings();
+    if suspects.keys().all(|own| left(own).is_empty()) {
+        probed.harmless = suspects.keys().map(|own| (*own, compared)).collect();
+        return Ok(probed);
+    }
+    let still = (asked.run)(&expansion.with(world.pinned()))?;
+    if matches!(still, Answer::Failed(_)) {
+        return Ok(probed);
+    }
+    for (variation, modules) in suspects {
+        let mut moved = false;
+        for setting in left(variation).map(Setting) {
+            let changed = expansion.with(world.only(*variation, setting));
+            moved = !(asked.run)(&changed)?.same(&still);
+            if moved {
+                break;
+            }
+        }
+        if moved {
+            let pinned = base.with(world.pinned());
+            let Some(svh) = asked.stable(&pinned, REPEATS)? else {
+                asked.evidence.push(RESTLESS.to_owned());
+                probed
+                    .causes
+                    .push(asked.take(Fault::Chance, modules.clone()));
+                return Ok(probed);
+            };
+            if let Some(cause) = asked.mover(&pinned, &svh, *variation, modules)? {
+                probed.causes.push(cause);
+                continue;
+            }
+        }
+        let tried = variation.settings().max(compared);
+        probed.harmless.insert(*variation, tried);
+    }
+    Ok(probed)
+}
+
+/// A file or folder that code asked for and the compile did not declare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undeclared {
+    /// The changes of the world to try, each with words for it.
+    pub tries: Vec<(Change, String)>,
+    /// Whether a compile that fails counts. (It does not where a declared file is hidden.)
+    pub failing_counts: bool,
+    /// Whose code asked.
+    pub modules: Vec<PathBuf>,
+}
+
+/// Tries which undeclared files and folders matter.
+pub fn probe_files<E>(
+    base: &Trial,
+    files: &BTreeMap<PathBuf, Undeclared>,
+    world: &World<'_>,
+    run: &mut dyn FnMut(&Trial) -> Result<Answer, E>,
+) -> Result<Vec<Cause>, E> {
+    let mut asked = Asked {
+        run,
+        world,
+        evidence: Vec::new(),
+    };
+    let pinned = base.with(world.pinned());
+    let Some(still) = asked.stable(&pinned, 2)? else {
+        return Ok(Vec::new());
+    };
+    let mut causes = Vec::new();
+    for (path, file) in files {
+        for (change, words) in &file.tries {
+            let mut changes = world.pinned();
+            changes.push(change.clone());
+            let answer = (asked.run)(&base.with(changes))?;
+            let counts = file.failing_counts || !matches!(answer, Answer::Failed(_));
+            if answer.same(&still) || !counts {
+                continue;
+            }
+            asked.evidence.push(match &answer {
+                Answer::Failed(why) => {
+                    format!("{words}, all else held still, it does not compile: {why}")
+                }
+                _ => format!("{words}, all else held still, its SVH is another"),
+            });
+            causes.push(asked.take(Fault::File(path.clone()), file.modules.clone()));
+            break;
+        }
+    }
+    Ok(causes)
+}
+
+struct Asked<'a, 'w, E> {
     run: &'a mut dyn FnMut(&Trial) -> Result<Answer, E>,
+    world: &'a World<'w>,
     evidence: Vec<String>,
 }
 
-impl<E> Asked<'_, E> {
+impl<E> Asked<'_, '_, E> {
     fn cause(self, fault: Fault) -> Cause {
         Cause {
             fault,
+            modules: Vec::new(),
             evidence: self.evidence,
+        }
+    }
+
+    fn take(&mut self, fault: Fault, modules: Vec<PathBuf>) -> Cause {
+        Cause {
+            fault,
+            modules,
+            evidence: std::mem::take(&mut self.evidence),
         }
     }
 
@@ -135,95 +357,142 @@ impl<E> Asked<'_, E> {
         Ok(Some(first))
     }
 
-    /// The same trial gave two outputs: does holding one thing still hold the output still?
-    fn chance(mut self, trial: &Trial) -> Result<Cause, E> {
-        self.evidence.push(
-            "the same command line in an unchanged environment gave different SVHs".to_owned(),
-        );
-        for (change, words) in [
-            (
-                Change::NoAslr,
-                "with address space randomisation switched off",
-            ),
-            (Change::OneCpu, "bound to one processor"),
-        ] {
-            let pinned = trial.with(vec![change.clone()]);
-            if self.stable(&pinned, PIN_REPEATS)?.is_some() {
-                self.evidence.push(format!(
-                    "{words}, {PIN_REPEATS} of {PIN_REPEATS} compiles agreed"
-                ));
-                return Ok(self.cause(Fault::Chance(Some(change.variation()))));
-            }
-        }
-        Ok(self.cause(Fault::Chance(None)))
-    }
-
-    /// Plain repeats agree with the other side, so one of the changes did it: which?
-    fn world(mut self, metadata: &Observed, right: &Answer) -> Result<Cause, E> {
-        self.evidence.push(format!(
-            "in an unchanged environment {REPEATS} of {REPEATS} compiles agreed"
-        ));
-        let changes = &metadata.trial.changes;
-        let mut guilty = Vec::new();
-        for change in changes {
-            if self.moves(metadata, vec![change.clone()], right)? {
-                let variables = self.variables(metadata, change, right)?;
-                guilty.push((change.variation(), variables));
-            }
-        }
-        if guilty.is_empty() {
-            if !self.moves(metadata, changes.clone(), right)? {
-                // Not even all together do it again: the first compile was a rare one.
-                return self.chance(&metadata.trial.plain());
-            }
-            self.evidence
-                .push("no single variation moved it, all together did".to_owned());
-            guilty = changes
-                .iter()
-                .map(|change| (change.variation(), Vec::new()))
-                .collect();
-            return Ok(self.cause(Fault::World(guilty)));
-        }
-        let rest: Vec<Change> = changes
-            .iter()
-            .filter(|change| {
-                !guilty
-                    .iter()
-                    .any(|(variation, _)| *variation == change.variation())
-            })
-            .cloned()
-            .collect();
-        if !rest.is_empty() && (self.run)(&metadata.trial.with(rest))?.same(right) {
-            self.evidence.push(
-                "with that alone left unchanged, all other variations together moved nothing"
-                    .to_owned(),
-            );
-        }
-        Ok(self.cause(Fault::World(guilty)))
-    }
-
-    /// Whether the changes alone move the output: with them, without, with them again.
+    /// Whether `trial` moves the output that stands still in `base`, each time, and back; to one and
+    /// the same other output if `steady`.
     fn moves(
         &mut self,
-        metadata: &Observed,
-        changes: Vec<Change>,
-        right: &Answer,
+        trial: &Trial,
+        base: &Trial,
+        still: &Answer,
+        steady: bool,
     ) -> Result<bool, E> {
-        let trial = metadata.trial.with(changes);
-        Ok(!(self.run)(&trial)?.same(right)
-            && (self.run)(&trial.plain())?.same(right)
-            && !(self.run)(&trial)?.same(right))
+        let moved = (self.run)(trial)?;
+        if moved.same(still) {
+            return Ok(false);
+        }
+        for _ in 0..REPEATS {
+            if !(self.run)(base)?.same(still) {
+                return Ok(false);
+            }
+            let again = (self.run)(trial)?;
+            if again.same(still) || (steady && !again.same(&moved)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The variations among `tried` that move the output, each with the code that does it.
+    fn movers(
+        &mut self,
+        base: &Trial,
+        still: &Answer,
+        tried: &Suspects,
+        suspects: &Suspects,
+    ) -> Result<Vec<Cause>, E> {
+        let before = std::mem::take(&mut self.evidence);
+        let mut causes = Vec::new();
+        for variation in tried.keys().filter(|own| self.world.vary.contains(own)) {
+            let modules = suspects.get(variation).map_or(&[][..], Vec::as_slice);
+            if let Some(mut cause) = self.mover(base, still, *variation, modules)? {
+                cause.evidence.splice(0..0, before.iter().cloned());
+                causes.push(cause);
+            }
+        }
+        self.evidence = before;
+        Ok(causes)
+    }
+
+    /// Whether `variation` moves the output, and which of `modules` makes it.
+    fn mover(
+        &mut self,
+        base: &Trial,
+        still: &Answer,
+        variation: Variation,
+        modules: &[PathBuf],
+    ) -> Result<Option<Cause>, E> {
+        for setting in (1..=variation.settings()).map(Setting) {
+            let changes = self.world.only(variation, setting);
+            let trial = base.with(changes.clone());
+            if !self.moves(&trial, base, still, !variation.is_free())? {
+                continue;
+            }
+            let name = variation.name();
+            self.evidence.push(format!("with all else held still, another `{name}` gives another SVH, and the first `{name}` the first SVH again"));
+            let edit = changes
+                .iter()
+                .find(|own| own.variation() == Some(variation));
+            let names = match edit {
+                Some(edit) => self.variables(base, edit, still)?,
+                None => Vec::new(),
+            };
+            let guilty = self.guilty(base, still, variation, setting, modules)?;
+            return Ok(Some(self.take(Fault::World(variation, names), guilty)));
+        }
+        Ok(None)
+    }
+
+    /// Which code's own calls make the difference: with only that code's answers held still, the
+    /// rest moving, the output stands still.
+    fn guilty(
+        &mut self,
+        base: &Trial,
+        still: &Answer,
+        variation: Variation,
+        setting: Setting,
+        modules: &[PathBuf],
+    ) -> Result<Vec<PathBuf>, E> {
+        let limited = |setting, module: &PathBuf| match (self.world.change)(variation, setting) {
+            Some(Change::Steer(variation, steer, _)) => {
+                Some(Change::Steer(variation, steer, Some(vec![module.clone()])))
+            }
+            _ => None,
+        };
+        let mut alone = Vec::new();
+        for module in modules {
+            // All moves but this module's calls …
+            let Some(held) = limited(Setting::PINNED, module) else {
+                break;
+            };
+            let mut changes = self.world.only(variation, setting);
+            changes.push(held);
+            if (self.run)(&base.with(changes))?.same(still) {
+                alone.push(module.clone());
+            }
+        }
+        if !alone.is_empty() {
+            self.evidence
+                .push("with only this code's own calls held still, the SVH stood still".to_owned());
+            return Ok(alone);
+        }
+        for module in modules {
+            // … or nothing moves but this module's calls.
+            let Some(moved) = limited(setting, module) else {
+                break;
+            };
+            let mut changes = self.world.pinned();
+            changes.push(moved);
+            if !(self.run)(&base.with(changes))?.same(still) {
+                alone.push(module.clone());
+            }
+        }
+        if !alone.is_empty() {
+            self.evidence
+                .push("with only this code's own calls changed, the SVH moved".to_owned());
+            return Ok(alone);
+        }
+        Ok(modules.to_vec())
     }
 
     /// Which of a change's variables matter: halves that move the output are halved again.
     fn variables(
         &mut self,
-        metadata: &Observed,
+        base: &Trial,
         change: &Change,
-        right: &Answer,
+        still: &Answer,
     ) -> Result<Vec<OsString>, E> {
-        let edits = match change {
-            Change::Env(_, edits) => edits,
+        let (variation, edits) = match change {
+            Change::Env(variation, edits) => (*variation, edits),
             Change::Folder(_, variable, _) => return Ok(vec![OsString::from(variable)]),
             _ => return Ok(Vec::new()),
         };
@@ -234,11 +503,12 @@ impl<E> Asked<'_, E> {
                 found.extend(part.into_iter().map(|(name, _)| name));
                 continue;
             }
-            let (left, right_half) = part.split_at(part.len() / 2);
+            let (left, right) = part.split_at(part.len() / 2);
             let mut halves = Vec::new();
-            for half in [left, right_half] {
-                let change = Change::Env(change.variation(), half.to_vec());
-                if self.moves(metadata, vec![change], right)? {
+            for half in [left, right] {
+                let mut changes = base.changes.clone();
+                changes.push(Change::Env(variation, half.to_vec()));
+                if self.moves(&base.with(changes), base, still, true)? {
                     halves.push(half.to_vec());
                 }
             }
@@ -252,7 +522,7 @@ impl<E> Asked<'_, E> {
         Ok(found)
     }
 
-    /// Both sides are stable and differ: which of the differences between their command lines?
+    /// Both sides stand still and differ: which of the differences between their command lines?
     fn flags(mut self, left: &Trial, right: &CommandLine, answer: &Answer) -> Result<Cause, E> {
         let edits = left.command.towards(right);
         let with = |edits: &[&Edit]| {
@@ -262,6 +532,8 @@ impl<E> Asked<'_, E> {
             }
             trial
         };
+        self.evidence
+            .push("each side, held still and repeated, agreed with itself".to_owned());
         let mut alone = Vec::new();
         for edit in &edits {
             if (self.run)(&with(&[edit]))?.same(answer) {
@@ -269,9 +541,6 @@ impl<E> Asked<'_, E> {
             }
         }
         if !alone.is_empty() {
-            self.evidence.push(format!(
-                "each side, compiled {REPEATS} times, agreed with itself"
-            ));
             self.evidence
                 .push("with that one difference taken away, the sides agreed".to_owned());
             return Ok(self.cause(Fault::Flags(alone)));
@@ -284,9 +553,6 @@ impl<E> Asked<'_, E> {
                 needed = fewer;
             }
         }
-        self.evidence.push(format!(
-            "each side, compiled {REPEATS} times, agreed with itself"
-        ));
         self.evidence.push(
             "with all of these differences taken away, the sides agreed; with fewer, not"
                 .to_owned(),

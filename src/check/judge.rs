@@ -1,19 +1,26 @@
-//! One crate: its pairs are run and compared, and a difference is explained.
+//! One crate: its pairs are run and compared, a difference is explained, and what its macros were
+//! seen to ask for is tried.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Settings;
 use super::sides::{Made, Sides, file_name, keep};
-use super::verdict::{self, Compared};
+use super::verdict::{self, Compared, Evidence};
 use crate::artifact::metadata::CrateRoot;
-use crate::attribute::{self, Answer, Cause, Fault};
+use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, Undeclared, World};
 use crate::compare;
 use crate::lint::Finding;
 use crate::plan::strategy::{Pair, Strategy, pair};
 use crate::plan::variation::{Change, Setting, Variation};
-use crate::project::{Action, Build};
-use crate::replay::{ReplayError, Replayer};
+use crate::project::{Action, Build, TargetKind};
+use crate::replay::sight::{Sighting, Watch, What};
+use crate::replay::{ReplayError, Replayer, Seat};
 use crate::report::CrateVerdict;
+use crate::trace::ModuleCache;
 
 /// A crate on trial.
 pub(super) struct Judge<'a> {
@@ -21,6 +28,8 @@ pub(super) struct Judge<'a> {
     pub(super) build: &'a Build,
     pub(super) replayer: &'a Replayer,
     pub(super) settings: &'a Settings,
+    /// What the tracer knows of mapped files; `None` where tracing is forbidden.
+    pub(super) modules: Option<&'a ModuleCache>,
     /// The worker's number.
     pub(super) slot: usize,
 }
@@ -36,27 +45,35 @@ pub(super) struct Judged {
     pub(super) unknown: Vec<String>,
 }
 
+/// Most undeclared files of one crate that are tried one by one.
+const MAX_FILES: usize = 16;
+
 impl Judge<'_> {
     pub(super) fn judge(&self) -> Result<Judged, ReplayError> {
-        let mut sides = Sides::new(self.action, self.replayer, self.settings, self.slot)?;
+        let mut sides = Sides::new(self.action, self.replayer, self.settings, self.seat())?;
+        // Without a macro, nothing but rustc runs, and there is nobody to watch.
+        if !sides.loads_macros() {
+            sides.stop_watching();
+        }
         let mut compared: Vec<Compared> = Vec::new();
         for strategy in &self.settings.strategies {
             let pair = pair(self.action, *strategy, &self.settings.edits);
             let next = self.compare(*strategy, &pair, &mut sides, &compared)?;
             compared.push(next);
         }
-        let chance = |own: &Compared| {
-            own.cause
-                .as_ref()
-                .is_some_and(|cause| matches!(cause.fault, Fault::Chance(_)))
-        };
-        let moved =
-            self.settings.vary.contains(&Variation::BuildPath) && !compared.iter().any(chance);
-        let build_path = if moved {
-            self.build_path(&sides)?
-        } else {
-            None
-        };
+        let mut evidence = Evidence::default();
+        let causes = || compared.iter().flat_map(|own| &own.causes);
+        let restless = causes().any(|cause| matches!(cause.fault, Fault::Chance | Fault::Fails(_)));
+        if !restless {
+            let explained: BTreeSet<Variation> = causes().filter_map(Cause::variation).collect();
+            let probed = self.probe(&sides, &explained)?;
+            evidence.harmless = probed.harmless;
+            evidence.causes.extend(probed.causes);
+            evidence.causes.extend(self.probe_files(&sides)?);
+            evidence.causes.extend(self.probe_place(&sides)?);
+        }
+        evidence.sightings = sides.seen();
+        evidence.watched = self.modules.is_some();
         let root = sides
             .recorded()
             .root
@@ -66,9 +83,52 @@ impl Judge<'_> {
             self.action,
             self.build,
             &compared,
-            build_path.as_ref(),
+            &evidence,
             root,
         ))
+    }
+
+    /// What the crate's runs share.
+    fn seat(&self) -> Seat {
+        let incremental = self.replayer.scratch.join("incremental");
+        Seat {
+            incremental: incremental.join(file_name(&self.action.id)),
+            slot: self.slot,
+            watch: self.modules.map(|modules| self.watch(modules)),
+        }
+    }
+
+    fn watch(&self, modules: &ModuleCache) -> Watch {
+        let macros = self
+            .build
+            .actions
+            .iter()
+            .filter(|own| own.kind == TargetKind::ProcMacro);
+        let mut known: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
+        known.insert(self.replayer.toolchain.sysroot.clone());
+        known.insert(self.replayer.scratch.clone());
+        known.extend(
+            self.action
+                .args
+                .out_dir()
+                .map(|path| self.action.cwd.join(path)),
+        );
+        known.extend(
+            self.action
+                .inputs
+                .iter()
+                .map(|path| self.action.cwd.join(path)),
+        );
+        known.extend(self.action.out_dir.clone());
+        // Cargo itself reads these: a change of them is a change of the build.
+        for folder in self.action.package.root.ancestors() {
+            known.extend(["Cargo.toml", "Cargo.lock"].map(|name| folder.join(name)));
+        }
+        Watch {
+            modules: modules.clone(),
+            suspects: Arc::new(macros.flat_map(|own| own.outputs.iter().cloned()).collect()),
+            known: Arc::new(known),
+        }
     }
 
     /// Runs the sides of a pair (or takes what another strategy ran), compares, explains.
@@ -83,7 +143,7 @@ impl Judge<'_> {
             strategy,
             one_process: pair.one_process,
             svh: [None, None],
-            cause: None,
+            causes: Vec::new(),
         };
         for repeat in 0..self.settings.runs.max(1) {
             sides.make(pair, repeat)?;
@@ -101,89 +161,291 @@ impl Judge<'_> {
                 .scratch
                 .parent()
                 .unwrap_or(&self.replayer.scratch);
-            let folder = area
-                .join("evidence")
-                .join(file_name(&self.action.id))
-                .join(strategy.name());
-            keep(&folder, [metadata, full])?;
-            // Strategies share sides: what was explained once holds for all.
+            let folder = area.join("evidence").join(file_name(&self.action.id));
+            keep(&folder.join(strategy.name()), [metadata, full])?;
+            // What was explained for one strategy holds for all, unless it is about its flags.
             let known = before
                 .iter()
-                .find(|own| own.svh == svh)
-                .and_then(|own| own.cause.clone());
-            compared.cause = Some(match known {
-                Some(cause) => cause,
-                None => explain(sides, metadata, full)?,
-            });
+                .find(|own| own.svh == svh || own.is_nondeterministic());
+            compared.causes = match known {
+                Some(known) => known.causes.clone(),
+                None => self.explain(sides, metadata, full)?,
+            };
             break;
         }
         Ok(compared)
     }
 
-    /// Compiles the crate at two other places under one name.
-    fn build_path(&self, sides: &Sides<'_>) -> Result<Option<Cause>, ReplayError> {
+    fn explain(
+        &self,
+        sides: &Sides<'_>,
+        metadata: &Made,
+        full: &Made,
+    ) -> Result<Vec<Cause>, ReplayError> {
+        let suspects = suspects(&sides.seen());
+        let mut causes = self.in_world(sides, |world| {
+            attribute::explain(
+                &metadata.observed,
+                &full.observed,
+                &suspects,
+                world,
+                &mut |trial| sides.ask(trial),
+            )
+        })?;
+        if let (Some(left), Some(right)) = (&metadata.root, &full.root) {
+            let differences = compare::roots(left, right).into_iter();
+            let keys: Vec<String> = differences.map(|difference| difference.key).collect();
+            for cause in &mut causes {
+                cause
+                    .evidence
+                    .insert(0, format!("unequal: {}", keys.join(", ")));
+            }
+        }
+        Ok(causes)
+    }
+
+    fn in_world<T>(&self, sides: &Sides<'_>, then: impl FnOnce(&World<'_>) -> T) -> T {
+        let vary = sides.vary();
+        let change = |variation: Variation, setting| variation.change(self.action, setting);
+        then(&World {
+            vary: &vary,
+            change: &change,
+        })
+    }
+
+    /// A world in which everything is held still.
+    fn pinned(&self, sides: &Sides<'_>) -> Vec<Change> {
+        let vary = sides.vary().into_iter();
+        vary.filter_map(|own| own.change(self.action, Setting::PINNED))
+            .collect()
+    }
+
+    /// Tries what macros were seen to ask for and no pair has shown to matter.
+    fn probe(
+        &self,
+        sides: &Sides<'_>,
+        explained: &BTreeSet<Variation>,
+    ) -> Result<Probed, ReplayError> {
+        let vary = sides.vary();
+        let mut suspects = suspects(&sides.seen());
+        suspects.retain(|own, _| vary.contains(own) && !explained.contains(own));
+        if suspects.is_empty() {
+            return Ok(Probed::default());
+        }
         let base = &sides.recorded().observed.trial;
+        self.in_world(sides, |world| {
+            let (expansion, compared) = (base.expansion(), sides.settings_run());
+            attribute::probe(&expansion, base, compared, &suspects, world, &mut |trial| {
+                sides.ask(trial)
+            })
+        })
+    }
+
+    /// Tries which of the files and folders matter that macros read and did not declare.
+    fn probe_files(&self, sides: &Sides<'_>) -> Result<Vec<Cause>, ReplayError> {
+        let mut files: BTreeMap<PathBuf, Undeclared> = BTreeMap::new();
+        for seen in sides.seen().iter().filter(|own| own.program.is_none()) {
+            let Some((path, mut undeclared)) = self.undeclared(&seen.what) else {
+                continue;
+            };
+            if let Some(known) = files.get(&path) {
+                undeclared.modules.clone_from(&known.modules);
+            }
+            if !undeclared.modules.contains(&seen.module) {
+                undeclared.modules.push(seen.module.clone());
+            }
+            files.insert(path, undeclared);
+        }
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let files = files.into_iter().take(MAX_FILES).collect();
+        let base = &sides.recorded().observed.trial;
+        self.in_world(sides, |world| {
+            attribute::probe_files(base, &files, world, &mut |trial| sides.ask(trial))
+        })
+    }
+
+    /// How to try whether something that a macro read matters.
+    fn undeclared(&self, what: &What) -> Option<(PathBuf, Undeclared)> {
+        let (path, tries, failing_counts) = match what {
+            What::Read(path) => {
+                let hidden = (
+                    Change::Hide(path.clone()),
+                    "with that file hidden".to_owned(),
+                );
+                let garbled = (
+                    Change::Garble(path.clone()),
+                    "with other content in that file".to_owned(),
+                );
+                (path, vec![hidden, garbled], true)
+            }
+            What::List(folder) => {
+                let entry = self.entry_to_hide(folder)?;
+                let name = entry.file_name()?.to_string_lossy().into_owned();
+                let declared = self.declared().contains(&entry);
+                let words = format!("with its entry `{name}` hidden");
+                (folder, vec![(Change::Hide(entry), words)], !declared)
+            }
+            _ => return None,
+        };
+        Some((
+            path.clone(),
+            Undeclared {
+                tries,
+                failing_counts,
+                modules: Vec::new(),
+            },
+        ))
+    }
+
+    /// The files that the compile declared, absolute.
+    fn declared(&self) -> BTreeSet<PathBuf> {
+        self.action
+            .inputs
+            .iter()
+            .map(|path| self.action.cwd.join(path))
+            .collect()
+    }
+
+    /// A file of a listed folder that can be hidden without taking a source away.
+    fn entry_to_hide(&self, folder: &Path) -> Option<PathBuf> {
+        let mut entries: Vec<PathBuf> = fs_err::read_dir(folder)
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect();
+        entries.sort();
+        let declared = self.declared();
+        let manifests = ["Cargo.toml", "Cargo.lock", "build.rs"];
+        entries.into_iter().find(|path| {
+            let source = path.extension().is_some_and(|own| own == "rs") && declared.contains(path);
+            let manifest = path
+                .file_name()
+                .is_some_and(|own| manifests.iter().any(|name| own == *name));
+            path.is_file() && !source && !manifest
+        })
+    }
+
+    /// Whether the expanded source spells out where the package or its `OUT_DIR` lies.
+    fn leaks_place(&self, sides: &Sides<'_>) -> Result<bool, ReplayError> {
+        let expanded = sides.expanded(&sides.recorded().observed.trial.expansion())?;
+        let places = [
+            Some(&self.action.package.root),
+            self.action.out_dir.as_ref(),
+        ];
+        let mut places = places
+            .into_iter()
+            .flatten()
+            .map(|path| path.as_os_str().as_bytes());
+        Ok(places.any(|place| {
+            expanded
+                .windows(place.len().max(1))
+                .any(|part| part == place)
+        }))
+    }
+
+    /// Compiles the crate at two other places under one name, if it or a macro asked for its place.
+    fn probe_place(&self, sides: &Sides<'_>) -> Result<Option<Cause>, ReplayError> {
+        let asked = self.settings.vary.contains(&Variation::BuildPath);
+        if !asked && !asks_for_place(self.action, &sides.seen()) {
+            return Ok(None);
+        }
+        let base = &sides.recorded().observed.trial;
+        if !asked && !self.leaks_place(sides)? {
+            return Ok(None);
+        }
         let answers = |remap: bool| -> Result<[Answer; 2], ReplayError> {
             let at = |setting| {
-                let mut change = Variation::BuildPath.change(self.action, setting);
-                if let Change::BuildPath { remap_out_dir, .. } = &mut change {
-                    *remap_out_dir = remap;
-                }
-                Ok::<_, ReplayError>(sides.run(&base.with(vec![change]))?.observed.answer)
+                let mut changes = self.pinned(sides);
+                changes.extend(Variation::BuildPath.change(self.action, setting).map(
+                    |own| match own {
+                        Change::BuildPath { name, .. } => Change::BuildPath {
+                            name,
+                            remap_out_dir: remap,
+                        },
+                        other => other,
+                    },
+                ));
+                sides.ask(&base.with(changes))
             };
-            Ok([at(Setting::First)?, at(Setting::Second)?])
+            Ok([at(Setting(1))?, at(Setting(2))?])
         };
-        let [one, two] = answers(false)?;
-        match (&one, &two) {
-            (Answer::Svh(one), Answer::Svh(two)) if one == two => return Ok(None),
-            (Answer::Failed(why), _) | (_, Answer::Failed(why)) => {
+        let [one, two] = answers(true)?;
+        let moved = "compiled at two places, with sources and OUT_DIR remapped to one name each, it has two SVHs";
+        let (variables, sentence) = match (&one, &two) {
+            (Answer::Failed(why), _) | (_, Answer::Failed(why)) if asked => {
                 let why =
                     format!("under build-path, a copy of the package does not compile: {why}");
-                return Ok(Some(Cause {
-                    fault: Fault::Fails(why),
-                    evidence: Vec::new(),
-                }));
+                return Ok(Some(Cause::new(Fault::Fails(why))));
             }
-            (Answer::Svh(_), Answer::Svh(_)) => {}
-        }
-        let mut evidence = vec![
-            "compiled at two places, with the sources remapped to one name, it has two SVHs"
-                .to_owned(),
-        ];
-        let mut variables = Vec::new();
-        if self.action.out_dir.is_some() {
-            let [one, two] = answers(true)?;
-            if one == two {
-                variables.push(OsString::from("OUT_DIR"));
+            (Answer::Failed(_), _) | (_, Answer::Failed(_)) => return Ok(None),
+            _ if !one.same(&two) => (Vec::new(), moved),
+            _ if !asked || self.action.out_dir.is_none() => return Ok(None),
+            _ => {
+                let [one, two] = answers(false)?;
+                if one.same(&two) {
+                    return Ok(None);
+                }
+                let sentence = "compiled at two places it has two SVHs; with OUT_DIR remapped too (--remap-path-prefix), one";
+                (vec![OsString::from("OUT_DIR")], sentence)
             }
-            let then = if one == two {
-                "they agree"
-            } else {
-                "they still differ"
-            };
-            evidence.push(format!(
-                "with OUT_DIR remapped too (--remap-path-prefix), {then}"
-            ));
-        }
-        Ok(Some(Cause {
-            fault: Fault::World(vec![(Variation::BuildPath, variables)]),
-            evidence,
-        }))
+        };
+        let mut cause = Cause::new(Fault::World(Variation::BuildPath, variables));
+        cause.evidence.push(sentence.to_owned());
+        let place =
+            |own: &&Sighting| matches!(&own.what, What::Variable(name, _) if is_place(name));
+        let modules: BTreeSet<PathBuf> = sides
+            .seen()
+            .iter()
+            .filter(place)
+            .map(|own| own.module.clone())
+            .collect();
+        cause.modules = modules.into_iter().collect();
+        Ok(Some(cause))
     }
 }
 
-fn explain(sides: &Sides<'_>, metadata: &Made, full: &Made) -> Result<Cause, ReplayError> {
-    let mut cause = attribute::explain(&metadata.observed, &full.observed, &mut |trial| {
-        Ok::<_, ReplayError>(sides.run(trial)?.observed.answer)
-    })?;
-    if let (Some(left), Some(right)) = (&metadata.root, &full.root) {
-        let keys: Vec<String> = compare::roots(left, right)
-            .into_iter()
-            .map(|difference| difference.key)
-            .collect();
-        cause
-            .evidence
-            .insert(0, format!("unequal: {}", keys.join(", ")));
+/// Files that every program reads.
+const SYSTEM: &[&str] = &[
+    "/dev/null",
+    "/dev/tty",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.preload",
+    "/lib",
+    "/lib64",
+    "/proc/self",
+    "/sys/fs/cgroup",
+    "/usr/lib",
+    "/usr/lib64",
+];
+
+/// Variables that hold the package's place.
+fn is_place(name: &OsString) -> bool {
+    [
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "OUT_DIR",
+        "PWD",
+    ]
+    .iter()
+    .any(|own| name == own)
+}
+
+fn asks_for_place(action: &Action, seen: &[Sighting]) -> bool {
+    let by_macro = |own: &Sighting| matches!(&own.what, What::Variable(name, _) if is_place(name));
+    action.dep_env.iter().any(is_place) || seen.iter().any(by_macro)
+}
+
+/// By variation, whose code asked for what it changes.
+fn suspects(seen: &[Sighting]) -> Suspects {
+    let mut found = Suspects::new();
+    for own in seen {
+        for variation in own.what.variations() {
+            let modules = found.entry(*variation).or_default();
+            if !modules.contains(&own.module) {
+                modules.push(own.module.clone());
+            }
+        }
     }
-    Ok(cause)
+    found
 }

@@ -5,21 +5,23 @@ mod judge;
 mod sides;
 mod verdict;
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use fs_err::File;
+
 use crate::interrupt::Interrupt;
 use crate::plan::strategy::{SideEdits, Strategy};
 use crate::plan::variation::Variation;
 use crate::project::cargo::{self, CargoError};
 use crate::project::{Action, Build};
-use crate::replay::{ReplayError, Replayer};
+use crate::replay::{self, ReplayError, Replayer};
 use crate::report::{CrateVerdict, NotChecked, Report, Summary, json};
 use crate::rustc::toolchain::{Toolchain, ToolchainError};
+use crate::trace::ModuleCache;
 
 use judge::{Judge, Judged};
 
@@ -118,176 +120,169 @@ pub fn check(
             version: toolchain.version,
         });
     }
+    let tracer = replay::can_trace(&toolchain.rustc, &first.env);
+    let tracer = tracer
+        .map(|()| ModuleCache::new())
+        .map_err(|error| error.to_string());
     events.recorded(&build);
-    let judged = judge_all(&build, &toolchain, settings, interrupt, events)?;
-    events.finished();
-    Ok(report(
-        &build,
-        &toolchain,
+    let bench = Bench {
+        build: &build,
+        toolchain: &toolchain,
         settings,
-        judged,
-        interrupt.is_set(),
-    ))
+        tracer: &tracer,
+    };
+    let judged = bench.judge_all(interrupt, events)?;
+    events.finished();
+    Ok(bench.report(judged, interrupt.is_set()))
 }
 
-/// Judges every crate, the largest first, `jobs` at a time. An interrupt keeps what is done.
-fn judge_all(
-    build: &Build,
-    toolchain: &Toolchain,
-    settings: &Settings,
-    interrupt: &Interrupt,
-    events: &dyn Events,
-) -> Result<Vec<Judged>, CheckError> {
-    let replayer = Replayer {
-        toolchain: toolchain.clone(),
-        scratch: build.scratch.path().to_path_buf(),
-        timeout: settings.timeout,
-        interrupt: interrupt.clone(),
-    };
-    let mut queue: Vec<&Action> = build.actions.iter().collect();
-    queue.sort_by(|a, b| a.weight.cmp(&b.weight).then_with(|| b.id.cmp(&a.id)));
-    let queue = Mutex::new(queue);
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let (sender, results) = mpsc::channel();
-    let mut journal = File::create(journal_path(build))?;
-    std::thread::scope(|scope| {
-        for slot in 0..settings.jobs.max(1) {
-            let (sender, replayer, next) = (sender.clone(), &replayer, &next);
-            scope.spawn(move || {
-                while let Some(action) = next().filter(|_| !interrupt.is_set()) {
-                    events.started(&action.id);
-                    let judged = Judge {
-                        action,
-                        build,
-                        replayer,
-                        settings,
-                        slot,
+/// What judging needs.
+struct Bench<'a> {
+    build: &'a Build,
+    toolchain: &'a Toolchain,
+    settings: &'a Settings,
+    /// What the tracer knows of mapped files, or why there is no tracer.
+    tracer: &'a Result<ModuleCache, String>,
+}
+
+impl Bench<'_> {
+    /// Judges every crate, the largest first, `jobs` at a time. An interrupt keeps what is done.
+    fn judge_all(
+        &self,
+        interrupt: &Interrupt,
+        events: &dyn Events,
+    ) -> Result<Vec<Judged>, CheckError> {
+        let replayer = Replayer {
+            toolchain: self.toolchain.clone(),
+            scratch: self.build.scratch.path().to_path_buf(),
+            timeout: self.settings.timeout,
+            interrupt: interrupt.clone(),
+        };
+        let mut queue: Vec<&Action> = self.build.actions.iter().collect();
+        queue.sort_by(|a, b| a.weight.cmp(&b.weight).then_with(|| b.id.cmp(&a.id)));
+        let queue = Mutex::new(queue);
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let (sender, results) = mpsc::channel();
+        let mut journal = File::create(self.journal_path())?;
+        std::thread::scope(|scope| {
+            for slot in 0..self.settings.jobs.max(1) {
+                let (sender, replayer, next) = (sender.clone(), &replayer, &next);
+                scope.spawn(move || {
+                    while let Some(action) = next().filter(|_| !interrupt.is_set()) {
+                        events.started(&action.id);
+                        let judged = Judge {
+                            action,
+                            build: self.build,
+                            replayer,
+                            settings: self.settings,
+                            modules: self.tracer.as_ref().ok(),
+                            slot,
+                        };
+                        let judged = judged.judge();
+                        let failed = judged.is_err();
+                        if sender.send((&action.id, judged)).is_err() || failed {
+                            break;
+                        }
                     }
-                    .judge();
-                    let failed = judged.is_err();
-                    if sender.send((&action.id, judged)).is_err() || failed {
-                        break;
+                });
+            }
+            drop(sender);
+            let mut done = Vec::new();
+            let mut failure = None;
+            for (id, result) in results {
+                match result {
+                    Ok(judged) => {
+                        let line =
+                            serde_json::to_string(&judged.verdict).map_err(io::Error::from)?;
+                        writeln!(journal, "{line}")?;
+                        events.judged(&judged.verdict);
+                        done.push(judged);
                     }
-                }
-            });
-        }
-        drop(sender);
-        let mut done = Vec::new();
-        let mut failure = None;
-        for (id, result) in results {
-            match result {
-                Ok(judged) => {
-                    let line = serde_json::to_string(&judged.verdict).map_err(io::Error::from)?;
-                    writeln!(journal, "{line}")?;
-                    events.judged(&judged.verdict);
-                    done.push(judged);
-                }
-                Err(ReplayError::Interrupted) => {}
-                Err(source) => {
-                    // One crate that cannot be checked for want of disk or compiler means that
-                    // none can; end the others' compiles too.
-                    interrupt.trigger();
-                    failure.get_or_insert(CheckError::Replay {
-                        id: id.clone(),
-                        source,
-                    });
+                    Err(ReplayError::Interrupted) => {}
+                    Err(source) => {
+                        // One crate that cannot be checked for want of disk or compiler means that
+                        // none can; end the others' compiles too.
+                        interrupt.trigger();
+                        failure.get_or_insert(CheckError::Replay {
+                            id: id.clone(),
+                            source,
+                        });
+                    }
                 }
             }
-        }
-        failure.map_or(Ok(done), Err)
-    })
-}
-
-/// Where verdicts are written as they come, one JSON object a line.
-fn journal_path(build: &Build) -> PathBuf {
-    let area = build.scratch.path().parent().unwrap_or(&build.root);
-    area.join("verdicts.jsonl")
-}
-
-fn report(
-    build: &Build,
-    toolchain: &Toolchain,
-    settings: &Settings,
-    judged: Vec<Judged>,
-    interrupted: bool,
-) -> Report {
-    let mut report = Report {
-        version: json::VERSION,
-        rustc: toolchain.version.clone(),
-        strategies: settings
-            .strategies
-            .iter()
-            .map(|own| own.name().to_owned())
-            .collect(),
-        variations: settings
-            .vary
-            .iter()
-            .map(|own| own.name().to_owned())
-            .collect(),
-        crates: Vec::new(),
-        findings: Vec::new(),
-        not_checked: not_checked(build, &judged, settings),
-        summary: Summary {
-            interrupted,
-            ..Summary::default()
-        },
-    };
-    for judged in infection::spread(build, judged) {
-        report.crates.push(judged.verdict);
-        report.findings.extend(judged.findings);
-    }
-    report.finish();
-    report
-}
-
-fn not_checked(build: &Build, judged: &[Judged], settings: &Settings) -> Vec<NotChecked> {
-    let mut found: Vec<NotChecked> = build
-        .without_metadata
-        .iter()
-        .map(|(what, why)| NotChecked {
-            what: what.clone(),
-            why: why.clone(),
+            failure.map_or(Ok(done), Err)
         })
-        .collect();
-    for action in &build.actions {
-        if !judged.iter().any(|judged| judged.verdict.id == action.id) {
-            let why = "the check was interrupted before its turn".to_owned();
-            found.push(NotChecked {
-                what: action.id.clone(),
-                why,
-            });
+    }
+
+    /// Where verdicts are written as they come, one JSON object a line.
+    fn journal_path(&self) -> PathBuf {
+        let area = self
+            .build
+            .scratch
+            .path()
+            .parent()
+            .unwrap_or(&self.build.root);
+        area.join("verdicts.jsonl")
+    }
+
+    fn report(&self, judged: Vec<Judged>, interrupted: bool) -> Report {
+        let names = |list: &[Variation]| list.iter().map(|own| own.name().to_owned()).collect();
+        let strategies = self.settings.strategies.iter();
+        let mut report = Report {
+            version: json::VERSION,
+            rustc: self.toolchain.version.clone(),
+            strategies: strategies.map(|own| own.name().to_owned()).collect(),
+            variations: names(&self.settings.vary),
+            crates: Vec::new(),
+            findings: Vec::new(),
+            not_checked: self.not_checked(&judged),
+            summary: Summary {
+                interrupted,
+                ..Summary::default()
+            },
+        };
+        for judged in infection::spread(self.build, judged) {
+            report.crates.push(judged.verdict);
+            report.findings.extend(judged.findings);
         }
+        report.finish();
+        report
     }
-    for own in judged {
-        let unknown = own.unknown.iter();
-        found.extend(unknown.map(|why| NotChecked {
-            what: own.verdict.id.clone(),
-            why: why.clone(),
-        }));
-    }
-    let mut general = |what: &str, why: &str| {
-        found.push(NotChecked {
+
+    fn not_checked(&self, judged: &[Judged]) -> Vec<NotChecked> {
+        let entry = |what: &str, why: &str| NotChecked {
             what: what.to_owned(),
             why: why.to_owned(),
-        });
-    };
-    general(
-        "chosen randomness, time and directory order",
-        "only chance varied them: no tracer steers them yet",
-    );
-    general(
-        "accesses outside the declared inputs",
-        "runs were not watched",
-    );
-    general(
-        "build scripts' own runs",
-        "only their output, as it was recorded, was read",
-    );
-    if !settings.vary.contains(&Variation::BuildPath) {
-        general(
-            "the build path",
-            "not varied; ask with `--vary default,build-path`",
-        );
+        };
+        let without = self.build.without_metadata.iter();
+        let mut found: Vec<NotChecked> = without.map(|(what, why)| entry(what, why)).collect();
+        for action in &self.build.actions {
+            if !judged.iter().any(|judged| judged.verdict.id == action.id) {
+                found.push(entry(
+                    &action.id,
+                    "the check was interrupted before its turn",
+                ));
+            }
+        }
+        for own in judged {
+            let unknown = own.unknown.iter();
+            found.extend(unknown.map(|why| entry(&own.verdict.id, why)));
+        }
+        if let Err(why) = self.tracer {
+            let what = "randomness, time, directory order and undeclared files";
+            found.push(entry(
+                what,
+                &format!("only chance varied them, and nobody watched: {why}"),
+            ));
+        }
+        found.push(entry(
+            "build scripts' own runs",
+            "only their output, as it was recorded, was read",
+        ));
+        if !self.settings.vary.contains(&Variation::BuildPath) {
+            let why = "varied only for crates that ask for their place; `--vary default,build-path` does it for all";
+            found.push(entry("the build path", why));
+        }
+        found
     }
-    found
 }

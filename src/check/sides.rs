@@ -1,18 +1,21 @@
 //! The compiles of one crate: each side of a pair is run once, however many strategies share it.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
 use super::Settings;
 use crate::artifact;
-use crate::artifact::metadata::{CrateRoot, Svh};
+use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Answer, Observed};
 use crate::plan::strategy::{Pair, Side};
 use crate::plan::variation::{Change, Setting, Variation};
 use crate::plan::{CommandLine, Stop, Trial};
 use crate::project::{Action, TargetKind};
-use crate::replay::{Outcome, ReplayError, Replayer, Run};
+use crate::replay::sight::Sighting;
+use crate::replay::{Outcome, ReplayError, Replayer, Run, Seat};
 
 /// What one side of a pair gave.
 pub(super) struct Made {
@@ -34,10 +37,12 @@ pub(super) struct Sides<'a> {
     action: &'a Action,
     replayer: &'a Replayer,
     settings: &'a Settings,
-    slot: usize,
+    seat: Seat,
     /// The recorded build's rlib or shared library, and its `.rmeta`.
     recorded: [Made; 2],
     made: Vec<(Key, Made)>,
+    /// What macros asked in any of the runs.
+    seen: RefCell<BTreeSet<Sighting>>,
 }
 
 /// What tells one run from another: its trial before variation, whether it is varied, its number.
@@ -49,24 +54,76 @@ impl<'a> Sides<'a> {
         action: &'a Action,
         replayer: &'a Replayer,
         settings: &'a Settings,
-        slot: usize,
+        seat: Seat,
     ) -> Result<Self, ReplayError> {
         let read =
             |path: Option<&PathBuf>| recorded(action, path.map_or(Path::new(""), PathBuf::as_path));
         let recorded = [read(action.outputs.first())?, read(action.outputs.last())?];
+        let seen = RefCell::default();
         Ok(Self {
             action,
             replayer,
             settings,
-            slot,
+            seat,
             recorded,
             made: Vec::new(),
+            seen,
         })
     }
 
     /// The recorded build's own side.
     pub(super) fn recorded(&self) -> &Made {
         &self.recorded[0]
+    }
+
+    /// What macros asked of the world in all runs so far, sorted.
+    pub(super) fn seen(&self) -> Vec<Sighting> {
+        self.seen.borrow().iter().cloned().collect()
+    }
+
+    /// Whether the recorded compile loaded a proc macro.
+    pub(super) fn loads_macros(&self) -> bool {
+        let root = self.recorded().root.as_ref();
+        root.is_some_and(|root| root.deps.iter().any(|dep| dep.kind == DepKind::MacrosOnly))
+    }
+
+    /// Runs without the tracer from here on.
+    pub(super) fn stop_watching(&mut self) {
+        self.seat.watch = None;
+    }
+
+    /// The expanded source of the crate; empty if it does not expand.
+    pub(super) fn expanded(&self, trial: &Trial) -> Result<Vec<u8>, ReplayError> {
+        let made = self.run(trial)?;
+        match (&made.observed.answer, &made.artifact) {
+            (Answer::Expansion(_), Some(path)) => fs::read(path).map_err(ReplayError::Io),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether runs were watched and steered.
+    pub(super) fn watched(&self) -> bool {
+        self.seat.watch.is_some()
+    }
+
+    /// The variations that hold for every run: all that were chosen, but for the one that needs
+    /// compiles of its own, and for those that need the tracer where there is none.
+    pub(super) fn vary(&self) -> Vec<Variation> {
+        let possible = |own: &&Variation| {
+            **own != Variation::BuildPath && (self.watched() || !own.is_steered())
+        };
+        self.settings
+            .vary
+            .iter()
+            .filter(possible)
+            .copied()
+            .collect()
+    }
+
+    /// How many settings of every variation the runs so far were made in.
+    pub(super) fn settings_run(&self) -> u32 {
+        let varied = self.made.iter().filter(|(key, _)| key.1).count();
+        u32::try_from(varied).unwrap_or(u32::MAX - 1)
     }
 
     /// Makes sure that the `repeat`-th run of both sides is there. The metadata side runs in a
@@ -78,10 +135,10 @@ impl<'a> Sides<'a> {
             if self.made.iter().any(|(own, _)| *own == key) {
                 continue;
             }
-            let cache = self.incremental();
+            let cache = &self.seat.incremental;
             // The metadata side is the cold one; the full side follows in the same cache.
             if base.incremental && varied && cache.exists() {
-                fs::remove_dir_all(&cache).map_err(ReplayError::Io)?;
+                fs::remove_dir_all(cache).map_err(ReplayError::Io)?;
             }
             let changes = if varied { self.changes() } else { Vec::new() };
             let made = self.run(&base.with(changes))?;
@@ -103,30 +160,23 @@ impl<'a> Sides<'a> {
         })
     }
 
-    /// The chosen variations, except the one that needs compiles of its own; settings alternate
-    /// from run to run.
+    /// Every variation, in another setting for each varied run.
     fn changes(&self) -> Vec<Change> {
-        let varied = self.made.iter().filter(|(key, _)| key.1).count();
-        let setting = if varied.is_multiple_of(2) {
-            Setting::First
-        } else {
-            Setting::Second
-        };
-        let vary = self
-            .settings
-            .vary
-            .iter()
-            .filter(|own| **own != Variation::BuildPath);
-        vary.map(|own| own.change(self.action, setting)).collect()
+        let setting = Setting(self.settings_run() + 1);
+        let vary = self.vary().into_iter();
+        vary.filter_map(|own| own.change(self.action, setting))
+            .collect()
     }
 
     /// Runs a trial, whether or not one like it was run.
     pub(super) fn run(&self, trial: &Trial) -> Result<Made, ReplayError> {
-        let run = self
-            .replayer
-            .run(self.action, trial, &self.incremental(), self.slot)?;
+        let mut run = self.replayer.run(self.action, trial, &self.seat)?;
+        self.seen
+            .borrow_mut()
+            .extend(std::mem::take(&mut run.sightings));
         let (answer, root) = match &run.outcome {
             Outcome::Made(root) => (Answer::Svh(root.svh), Some((**root).clone())),
+            Outcome::Expanded(digest) => (Answer::Expansion(digest.to_string()), None),
             Outcome::Failed(why) => (Answer::Failed(why.clone()), None),
         };
         let observed = Observed {
@@ -141,12 +191,9 @@ impl<'a> Sides<'a> {
         })
     }
 
-    /// The cache that the crate's incremental compiles share.
-    fn incremental(&self) -> PathBuf {
-        self.replayer
-            .scratch
-            .join("incremental")
-            .join(file_name(&self.action.id))
+    /// What a trial gives, for explanations.
+    pub(super) fn ask(&self, trial: &Trial) -> Result<Answer, ReplayError> {
+        Ok(self.run(trial)?.observed.answer)
     }
 }
 

@@ -1,6 +1,8 @@
 //! From what was compared to what is said: verdicts and findings of one crate.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::Path;
 
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Cause, Fault};
@@ -9,6 +11,7 @@ use crate::plan::Edit;
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
 use crate::project::{Action, Build, TargetKind};
+use crate::replay::sight::{Sighting, What};
 use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
 use super::judge::Judged;
@@ -18,16 +21,48 @@ pub(super) struct Compared {
     pub(super) strategy: Strategy,
     pub(super) one_process: bool,
     pub(super) svh: [Option<Svh>; 2],
-    pub(super) cause: Option<Cause>,
+    /// Why it differs; empty if it does not.
+    pub(super) causes: Vec<Cause>,
 }
 
-impl Fault {
+/// What else is known of a crate.
+#[derive(Default)]
+pub(super) struct Evidence {
+    /// What moves the SVH although no pair showed it.
+    pub(super) causes: Vec<Cause>,
+    /// What macros asked for without effect, and how many settings were tried.
+    pub(super) harmless: BTreeMap<Variation, u32>,
+    /// What macros asked of the world.
+    pub(super) sightings: Vec<Sighting>,
+    /// Whether runs were watched.
+    pub(super) watched: bool,
+}
+
+impl Compared {
+    pub(super) fn is_nondeterministic(&self) -> bool {
+        self.causes
+            .iter()
+            .any(|cause| verdict(&cause.fault) == Verdict::Nondeterministic)
+    }
+
     fn verdict(&self) -> Verdict {
-        match self {
-            Fault::Flags(_) => Verdict::FlagMismatch,
-            Fault::World(_) | Fault::Chance(_) | Fault::SinceRecorded => Verdict::Nondeterministic,
-            Fault::Fails(_) => Verdict::Inconclusive,
-        }
+        self.causes
+            .iter()
+            .map(|cause| verdict(&cause.fault))
+            .max()
+            .unwrap_or(Verdict::Safe)
+    }
+}
+
+fn verdict(fault: &Fault) -> Verdict {
+    match fault {
+        Fault::Flags(_) => Verdict::FlagMismatch,
+        Fault::World(..)
+        | Fault::Together(_)
+        | Fault::File(_)
+        | Fault::Chance
+        | Fault::SinceRecorded => Verdict::Nondeterministic,
+        Fault::Fails(_) => Verdict::Inconclusive,
     }
 }
 
@@ -35,49 +70,50 @@ pub(super) fn sum_up(
     action: &Action,
     build: &Build,
     compared: &[Compared],
-    build_path: Option<&Cause>,
+    evidence: &Evidence,
     root: CrateRoot,
 ) -> Judged {
-    let causes = || {
-        compared
-            .iter()
-            .filter_map(|own| own.cause.as_ref())
-            .chain(build_path)
+    let mut unstable = compared.iter().any(Compared::is_nondeterministic);
+    unstable |= evidence
+        .causes
+        .iter()
+        .any(|cause| verdict(&cause.fault) == Verdict::Nondeterministic);
+    let writer = Writer {
+        action,
+        build,
+        evidence,
+        root: &root,
     };
-    let unstable = causes().any(|cause| cause.fault.verdict() == Verdict::Nondeterministic);
     let mut findings: Vec<Finding> = Vec::new();
     let mut unknown = BTreeSet::new();
-    for own in compared {
-        if let Some(cause) = &own.cause {
-            add(
-                &mut findings,
-                &mut unknown,
-                action,
-                build,
-                &root,
-                cause,
-                Some(own),
-            );
+    let of_pairs = compared
+        .iter()
+        .flat_map(|own| own.causes.iter().map(move |cause| (cause, Some(own))));
+    for (cause, own) in of_pairs.chain(evidence.causes.iter().map(|cause| (cause, None))) {
+        if let Fault::Fails(why) = &cause.fault {
+            let strategy = own.map(|own| format!("{}: ", own.strategy.name()));
+            unknown.insert(format!("{}{why}", strategy.unwrap_or_default()));
+            continue;
+        }
+        let finding = writer.finding(cause, own);
+        let key = |own: &Finding| (own.lint.clone(), own.factor.clone(), own.names.clone());
+        // Strategies that share a cause share its finding.
+        if !findings.iter().any(|known| key(known) == key(&finding)) {
+            findings.push(finding);
         }
     }
-    if let Some(cause) = build_path {
-        add(
-            &mut findings,
-            &mut unknown,
-            action,
-            build,
-            &root,
-            cause,
-            None,
-        );
-    }
+    findings.extend(
+        evidence
+            .harmless
+            .iter()
+            .map(|(own, settings)| writer.harmless(*own, *settings)),
+    );
     let strategies = compared.iter().map(|own| {
-        let verdict = match &own.cause {
-            Some(cause) => cause.fault.verdict(),
+        let verdict = match own.verdict() {
             // Nondeterminism is the crate's, not the strategy's: a pair that came out equal while
             // another did not was lucky. One process cannot part from itself.
-            None if unstable && !own.one_process => Verdict::Nondeterministic,
-            None => Verdict::Safe,
+            Verdict::Safe if unstable && !own.one_process => Verdict::Nondeterministic,
+            verdict => verdict,
         };
         (
             own.strategy.name().to_owned(),
@@ -87,12 +123,14 @@ pub(super) fn sum_up(
             },
         )
     });
-    let strategies: std::collections::BTreeMap<_, _> = strategies.collect();
+    let strategies: BTreeMap<_, _> = strategies.collect();
     let verdict = strategies
         .values()
         .map(|own| own.verdict)
         .max()
         .unwrap_or(Verdict::Safe);
+    let escapes = evidence.sightings.iter().any(is_escape);
+    let hermeticity = if escapes { "escapes" } else { "hermetic" };
     let verdict = CrateVerdict {
         id: action.id.clone(),
         package: action.package.name.clone(),
@@ -102,7 +140,7 @@ pub(super) fn sum_up(
         verdict,
         strategies,
         infected_by: Vec::new(),
-        hermeticity: None,
+        hermeticity: evidence.watched.then(|| hermeticity.to_owned()),
     };
     Judged {
         verdict,
@@ -112,121 +150,275 @@ pub(super) fn sum_up(
     }
 }
 
-/// Adds what a cause says: a finding, or why there is no verdict. Strategies that share a cause
-/// share its finding.
-fn add(
-    findings: &mut Vec<Finding>,
-    unknown: &mut BTreeSet<String>,
-    action: &Action,
-    build: &Build,
-    root: &CrateRoot,
-    cause: &Cause,
-    compared: Option<&Compared>,
-) {
-    if let Fault::Fails(why) = &cause.fault {
-        let strategy = compared
-            .map(|own| format!("{}: ", own.strategy.name()))
-            .unwrap_or_default();
-        unknown.insert(format!("{strategy}{why}"));
-        return;
-    }
-    let finding = finding(action, build, root, cause, compared);
-    if !findings.iter().any(|own| {
-        (&own.lint, &own.factor, &own.names) == (&finding.lint, &finding.factor, &finding.names)
-    }) {
-        findings.push(finding);
-    }
+/// Whether it reaches beyond what the crate declared.
+fn is_escape(seen: &Sighting) -> bool {
+    matches!(
+        seen.what,
+        What::Read(_) | What::List(_) | What::Write(_) | What::Exec(_) | What::Network
+    )
 }
 
-fn finding(
-    action: &Action,
-    build: &Build,
-    root: &CrateRoot,
-    cause: &Cause,
-    compared: Option<&Compared>,
-) -> Finding {
-    let id = if matches!(cause.fault, Fault::Flags(_)) {
-        "svh-flag-mismatch"
-    } else {
-        "svh-unstable"
-    };
-    let page = lint::page(id);
-    let (factor, names) = factor(&cause.fault);
-    let macros = loaded_macros(action, build, root);
-    let culprit = culprit(action, &cause.fault, &macros);
-    let mut evidence = cause.evidence.clone();
-    if let Some([Some(metadata), Some(full)]) = compared.map(|own| own.svh) {
-        evidence.insert(
-            0,
-            format!("SVH {metadata} on the metadata side, {full} on the full side"),
-        );
-    }
-    if culprit
-        .as_ref()
-        .is_none_or(|culprit| culprit.package.is_none())
-        && macros.len() > 1
-    {
-        evidence.push(format!(
-            "the crate loads {} proc macros: {}",
-            macros.len(),
-            macros.join(", ")
-        ));
-    } else if let [only] = macros.as_slice() {
-        evidence.push(format!("the crate loads one proc macro: {only}"));
-    }
-    Finding {
-        lint: id.to_owned(),
-        level: page.as_ref().map_or(Level::Deny, |page| page.level),
-        grade: Grade::Confirmed,
-        krate: action.id.clone(),
-        message: message(&cause.fault, &names, compared),
-        help: help(&cause.fault, &names, culprit.as_ref()),
-        culprit,
-        factor,
-        names,
-        evidence,
-    }
+/// Writes the findings of one crate.
+struct Writer<'a> {
+    action: &'a Action,
+    build: &'a Build,
+    evidence: &'a Evidence,
+    root: &'a CrateRoot,
 }
 
-/// The factor's name, and the variables or arguments of it.
-fn factor(fault: &Fault) -> (Option<String>, Vec<String>) {
-    match fault {
-        Fault::World(list) => {
-            let factor = list
+impl Writer<'_> {
+    fn finding(&self, cause: &Cause, compared: Option<&Compared>) -> Finding {
+        let id = match &cause.fault {
+            Fault::Flags(_) => "svh-flag-mismatch",
+            Fault::File(_) => "macro-reads-undeclared-file",
+            Fault::World(Variation::BuildPath, _) => "absolute-path-in-metadata",
+            _ => "svh-unstable",
+        };
+        let (factor, names) = self.factor(&cause.fault);
+        let macros = self.loaded_macros();
+        let culprit = self.culprit(cause, &macros);
+        let mut evidence = cause.evidence.clone();
+        if let Some([Some(metadata), Some(full)]) = compared.map(|own| own.svh)
+            && metadata != full
+        {
+            evidence.insert(
+                0,
+                format!("SVH {metadata} on the metadata side, {full} on the full side"),
+            );
+        }
+        evidence.extend(self.asked(cause));
+        let unnamed = culprit
+            .as_ref()
+            .is_none_or(|culprit| culprit.package.is_none());
+        if unnamed && macros.len() > 1 {
+            evidence.push(format!(
+                "the crate loads {} proc macros: {}",
+                macros.len(),
+                macros.join(", ")
+            ));
+        }
+        Finding {
+            lint: id.to_owned(),
+            level: lint::page(id).map_or(Level::Deny, |page| page.level),
+            grade: Grade::Confirmed,
+            krate: self.action.id.clone(),
+            message: message(&cause.fault, &names, compared),
+            help: help(&cause.fault, culprit.as_ref()),
+            culprit,
+            factor,
+            names,
+            evidence,
+        }
+    }
+
+    /// What a macro asked for without effect.
+    fn harmless(&self, variation: Variation, settings: u32) -> Finding {
+        let module = self.asking(variation).map(|own| own.module.clone()).next();
+        let name = variation.name();
+        Finding {
+            lint: "svh-unstable".to_owned(),
+            level: Level::Allow,
+            grade: Grade::Harmless,
+            krate: self.action.id.clone(),
+            culprit: module.map(|module| self.culprit_of(&module, Some(variation))),
+            factor: Some(name.to_owned()),
+            names: Vec::new(),
+            message: format!(
+                "a macro asks for what `{name}` changes; {settings} other settings changed nothing"
+            ),
+            evidence: vec![format!(
+                "{settings} expansions with all else held still were equal"
+            )],
+            help: "nothing to do, as far as these runs could tell".to_owned(),
+        }
+    }
+
+    fn asking(&self, variation: Variation) -> impl Iterator<Item = &Sighting> {
+        let asks = move |own: &&Sighting| own.what.variations().contains(&variation);
+        self.evidence.sightings.iter().filter(asks)
+    }
+
+    /// What the guilty code was seen to ask for, in words.
+    fn asked(&self, cause: &Cause) -> Vec<String> {
+        let Fault::World(variation, _) = &cause.fault else {
+            return Vec::new();
+        };
+        let mut found: Vec<String> = self
+            .asking(*variation)
+            .filter(|own| cause.modules.contains(&own.module))
+            .map(|own| {
+                let who = self.package_of(&own.module).unwrap_or_default();
+                let place = own
+                    .function
+                    .as_ref()
+                    .map(|name| format!(" in `{name}`"))
+                    .unwrap_or_default();
+                let program = own
+                    .program
+                    .as_ref()
+                    .map(|own| format!(", through `{}`", own.display()));
+                format!(
+                    "{who} {}{place}{}",
+                    self.words(&own.what),
+                    program.unwrap_or_default()
+                )
+            })
+            .collect();
+        found.dedup();
+        found.truncate(4);
+        found
+    }
+
+    fn words(&self, what: &What) -> String {
+        match what {
+            What::Random => "asks for random bytes".to_owned(),
+            What::Clock => "reads the clock".to_owned(),
+            What::List(path) => format!("lists `{}`", self.place(path)),
+            What::Read(path) => format!("reads `{}`", self.place(path)),
+            What::Status(path) => format!("looks at the status of `{}`", self.place(path)),
+            What::Missing(path) => format!("looks for `{}`", self.place(path)),
+            What::Write(path) => format!("writes `{}`", self.place(path)),
+            What::Exec(argv) => {
+                let words = argv
+                    .iter()
+                    .map(|own| own.to_string_lossy())
+                    .collect::<Vec<_>>();
+                format!("runs `{}`", words.join(" "))
+            }
+            What::Network => "uses the network".to_owned(),
+            What::Uname => "asks for the host's or kernel's name".to_owned(),
+            What::Cpus => "counts processors".to_owned(),
+            What::Pid => "asks for a process or thread number".to_owned(),
+            What::User => "asks for the user's number".to_owned(),
+            What::Variable(name, _) => format!("reads the variable `{}`", name.display()),
+        }
+    }
+
+    /// A path as the report names it: relative to the package or workspace where it lies in one.
+    fn place(&self, path: &Path) -> String {
+        let roots = [&self.action.package.root, &self.build.root];
+        let inside = roots
+            .into_iter()
+            .find_map(|root| path.strip_prefix(root).ok());
+        inside.unwrap_or(path).display().to_string()
+    }
+
+    /// The factor's name, and the variables, arguments or files of it.
+    fn factor(&self, fault: &Fault) -> (Option<String>, Vec<String>) {
+        let lossy = |names: &[OsString]| {
+            names
                 .iter()
-                .map(|(variation, _)| variation.name())
-                .collect::<Vec<_>>()
-                .join("+");
-            let names = list.iter().flat_map(|(_, names)| names);
-            (
-                Some(factor),
-                names
-                    .map(|name| name.to_string_lossy().into_owned())
-                    .collect(),
-            )
+                .map(|name| name.to_string_lossy().into_owned())
+                .collect()
+        };
+        match fault {
+            Fault::World(variation, names) => (Some(variation.name().to_owned()), lossy(names)),
+            Fault::Together(list) => {
+                let names: Vec<&str> = list.iter().map(|own| own.name()).collect();
+                (Some(names.join("+")), Vec::new())
+            }
+            Fault::File(path) => (Some("undeclared-file".to_owned()), vec![self.place(path)]),
+            Fault::Flags(edits) => {
+                let mut names: Vec<String> = edits.iter().map(edit_name).collect();
+                names.sort();
+                names.dedup();
+                (Some(names.join(" ")), names)
+            }
+            // All else was held still; what is left is the order in which things run.
+            Fault::Chance if self.evidence.watched => {
+                (Some(Variation::Threads.name().to_owned()), Vec::new())
+            }
+            Fault::Chance | Fault::SinceRecorded | Fault::Fails(_) => (None, Vec::new()),
         }
-        Fault::Chance(factor) => (factor.map(|own| own.name().to_owned()), Vec::new()),
-        Fault::Flags(edits) => {
-            let mut names: Vec<String> = edits.iter().map(edit_name).collect();
-            names.sort();
-            names.dedup();
-            (Some(names.join(" ")), names)
+    }
+
+    /// Whose code it is: as the runs showed, or as far as elimination goes.
+    fn culprit(&self, cause: &Cause, macros: &[String]) -> Option<Culprit> {
+        if let Some(module) = cause.modules.first() {
+            return Some(self.culprit_of(module, cause.variation()));
         }
-        Fault::SinceRecorded | Fault::Fails(_) => (None, Vec::new()),
+        let named = |package: Option<String>, kind| {
+            Some(Culprit {
+                package,
+                kind,
+                function: None,
+                location: None,
+            })
+        };
+        let own = format!(
+            "{} {}",
+            self.action.package.name, self.action.package.version
+        );
+        match &cause.fault {
+            Fault::Flags(_) => named(None, CulpritKind::Flags),
+            Fault::World(Variation::BuildPath, _) => named(Some(own), CulpritKind::Source),
+            _ => match macros {
+                [] => named(Some(own), CulpritKind::Source),
+                [only] => named(Some(only.clone()), CulpritKind::ProcMacro),
+                _ => named(None, CulpritKind::ProcMacro),
+            },
+        }
+    }
+
+    /// The package behind a macro's file, with the function that asked for what `variation` changes.
+    fn culprit_of(&self, module: &Path, variation: Option<Variation>) -> Culprit {
+        let of_module = |own: &&Sighting| own.module == module;
+        let relevant = |own: &&Sighting| {
+            variation.is_none_or(|variation| own.what.variations().contains(&variation))
+        };
+        let seen = self
+            .evidence
+            .sightings
+            .iter()
+            .filter(of_module)
+            .filter(relevant)
+            .find(|own| own.function.is_some());
+        Culprit {
+            package: self.package_of(module),
+            kind: CulpritKind::ProcMacro,
+            function: seen.and_then(|own| own.function.clone()),
+            location: seen.and_then(|own| own.location.clone()),
+        }
+    }
+
+    fn package_of(&self, module: &Path) -> Option<String> {
+        let has = |own: &&Action| own.outputs.iter().any(|path| path == module);
+        let action = self.build.actions.iter().find(has)?;
+        Some(format!(
+            "{} {}",
+            action.package.name, action.package.version
+        ))
+    }
+
+    /// Packages of the proc macros that the crate loads, as `name version`, sorted.
+    fn loaded_macros(&self) -> Vec<String> {
+        let mut found: BTreeSet<String> = BTreeSet::new();
+        for dep in self
+            .root
+            .deps
+            .iter()
+            .filter(|dep| dep.kind == DepKind::MacrosOnly)
+        {
+            let made = |own: &&Action| {
+                own.kind == TargetKind::ProcMacro && own.args.extra_filename() == dep.extra_filename
+            };
+            let action = self.build.actions.iter().find(made);
+            let package = action.map(|own| format!("{} {}", own.package.name, own.package.version));
+            found.insert(package.unwrap_or_else(|| dep.name.to_string()));
+        }
+        found.into_iter().collect()
     }
 }
 
 /// The argument or variable that an edit is about.
 fn edit_name(edit: &Edit) -> String {
-    let list = |args: &[std::ffi::OsString]| {
-        args.iter()
-            .map(|arg| arg.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
     match edit {
         Edit::Add(arg) => arg.to_string_lossy().into_owned(),
-        Edit::Remove(args) => list(args),
+        Edit::Remove(args) => args
+            .iter()
+            .map(|arg| arg.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" "),
         Edit::Emit(kinds) => format!("--emit={kinds}"),
         Edit::Env(name, _) => name.to_string_lossy().into_owned(),
     }
@@ -239,24 +431,28 @@ fn message(fault: &Fault, names: &[String], compared: Option<&Compared>) -> Stri
         .collect::<Vec<_>>()
         .join(", ");
     match fault {
-        Fault::World(list) if list.iter().all(|(own, _)| *own == Variation::BuildPath) => {
-            "its SVH depends on where it is built".to_owned()
+        Fault::World(Variation::BuildPath, _) => "its SVH depends on where it is built".to_owned(),
+        Fault::World(variation, _) if names.is_empty() => match variation {
+            Variation::Randomness => "its SVH depends on randomness".to_owned(),
+            Variation::Time => "its SVH depends on the time".to_owned(),
+            Variation::DirOrder => {
+                "its SVH depends on the order in which a directory is listed".to_owned()
+            }
+            Variation::Hostname => "its SVH depends on the host's name".to_owned(),
+            Variation::Kernel => "its SVH depends on the kernel's release".to_owned(),
+            Variation::Cpus => "its SVH depends on the number of processors".to_owned(),
+            Variation::Pid => "its SVH depends on a process number".to_owned(),
+            Variation::Mtime => "its SVH depends on the time of a file".to_owned(),
+            Variation::Inode => "its SVH depends on an inode number".to_owned(),
+            Variation::Aslr => "its SVH depends on addresses in memory".to_owned(),
+            Variation::Threads => "its SVH depends on the order in which threads run".to_owned(),
+            other => format!("its SVH depends on `{}`", other.name()),
+        },
+        Fault::World(..) | Fault::File(_) => {
+            format!("its SVH depends on {quoted}, which it does not declare")
         }
-        Fault::World(list) if names.is_empty() => {
-            let what = list
-                .iter()
-                .map(|(own, _)| format!("`{}`", own.name()))
-                .collect::<Vec<_>>();
-            format!("its SVH depends on {}", what.join(", "))
-        }
-        Fault::World(_) => format!("its SVH depends on {quoted}, which it does not declare"),
-        Fault::Chance(Some(factor)) => {
-            format!(
-                "the same command line gives different SVHs; the difference comes from `{}`",
-                factor.name()
-            )
-        }
-        Fault::Chance(None) => "the same command line gives different SVHs".to_owned(),
+        Fault::Together(_) => "its SVH depends on several things together".to_owned(),
+        Fault::Chance => "the same command line gives different SVHs".to_owned(),
         Fault::SinceRecorded => {
             "compiled again, it gives another SVH than when the build was recorded".to_owned()
         }
@@ -268,7 +464,7 @@ fn message(fault: &Fault, names: &[String], compared: Option<&Compared>) -> Stri
     }
 }
 
-fn help(fault: &Fault, names: &[String], culprit: Option<&Culprit>) -> String {
+fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
     let who = match culprit {
         Some(Culprit {
             package: Some(package),
@@ -277,81 +473,54 @@ fn help(fault: &Fault, names: &[String], culprit: Option<&Culprit>) -> String {
         }) => format!("`{package}`"),
         _ => "the macro or source that does it".to_owned(),
     };
+    let until = "until then, leave the crate out of pipelining";
     match fault {
         Fault::Flags(_) => "pass it on both sides, or on neither".to_owned(),
-        Fault::World(list) if list.iter().all(|(own, _)| *own == Variation::BuildPath) => {
-            if names.is_empty() {
-                "an absolute path is in the crate's data: use a path relative to the package"
-                    .to_owned()
-            } else {
-                "the crate includes a file by its absolute OUT_DIR path: remap the target directory on every side (--remap-path-prefix), or build at one fixed path".to_owned()
-            }
+        Fault::World(Variation::BuildPath, names) if names.is_empty() => {
+            "an absolute path is in the crate's data: use a path relative to the package, or build at one fixed path".to_owned()
         }
-        Fault::World(list) if list.iter().any(|(own, _)| *own == Variation::Env) => format!(
+        Fault::World(Variation::BuildPath, _) => {
+            "the crate includes a file by its absolute OUT_DIR path: remap the target directory on every side (--remap-path-prefix), or build at one fixed path".to_owned()
+        }
+        Fault::World(Variation::Env, _) => format!(
             "declare the variable where it is read (`env!`, `option_env!`, `proc_macro::tracked_env`, or `cargo::rustc-env` from a build script), or make {who} do without it"
+        ),
+        Fault::World(Variation::Randomness, _) => format!(
+            "let {who} iterate a BTreeMap or sort, where it iterates a HashMap or HashSet, and use no random numbers; {until}"
+        ),
+        Fault::World(Variation::Time, _) => format!(
+            "let {who} take the time from a declared variable (SOURCE_DATE_EPOCH), or leave it out; {until}"
+        ),
+        Fault::World(Variation::DirOrder, _) => format!("let {who} sort what it lists; {until}"),
+        Fault::World(variation, _) => format!(
+            "let {who} do without what `{}` changes; {until}", variation.name()
+        ),
+        Fault::File(_) => format!(
+            "declare it: `include_str!`/`include_bytes!` in the macro's output, `proc_macro::tracked_path`, or an input of the target in your build rules; or make {who} do without it"
         ),
         Fault::SinceRecorded => format!(
             "something changed in between that no dependency file names, such as the date or an undeclared file: make {who} do without it"
         ),
         _ => format!(
-            "look in {who} for iteration over HashMap or HashSet, random numbers, time, process ids, directory order; until it is fixed, leave the crate out of pipelining"
+            "look in {who} for threads that race, addresses that are printed, and state that outlives a call; {until}"
         ),
     }
 }
 
-/// Packages of the proc macros that the crate loads, as `name version`, sorted.
-fn loaded_macros(action: &Action, build: &Build, root: &CrateRoot) -> Vec<String> {
-    let named = |outputs: &str| {
-        build
-            .actions
-            .iter()
-            .find(|own| own.kind == TargetKind::ProcMacro && own.args.extra_filename() == outputs)
-    };
-    let mut found: BTreeSet<String> = BTreeSet::new();
-    for dep in root
-        .deps
-        .iter()
-        .filter(|dep| dep.kind == DepKind::MacrosOnly)
-    {
-        let package = named(&dep.extra_filename)
-            .map(|own| format!("{} {}", own.package.name, own.package.version));
-        found.insert(package.unwrap_or_else(|| dep.name.to_string()));
-    }
-    found.remove(&format!(
-        "{} {}",
-        action.package.name, action.package.version
-    ));
-    found.into_iter().collect()
-}
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
 
-/// Whose code it is, as far as elimination goes.
-fn culprit(action: &Action, fault: &Fault, macros: &[String]) -> Option<Culprit> {
-    let named = |package: Option<String>, kind| {
-        Some(Culprit {
-            package,
-            kind,
-            function: None,
-            location: None,
-        })
-    };
-    let own = format!("{} {}", action.package.name, action.package.version);
-    match fault {
-        Fault::Flags(_) => named(None, CulpritKind::Flags),
-        Fault::World(list)
-            if list.iter().any(|(own, _)| *own == Variation::BuildPath) && macros.is_empty() =>
-        {
-            named(Some(own), CulpritKind::Source)
+    use super::*;
+
+    #[test]
+    fn every_factor_has_a_sentence() {
+        for (variation, name, _) in crate::plan::variation::TABLE {
+            let fault = Fault::World(*variation, Vec::new());
+            let text = message(&fault, &[], None) + &help(&fault, None);
+            assert!(text.starts_with("its SVH depends on"), "{name}: {text}");
         }
-        Fault::World(list) if names_out_dir(list) => named(Some(own), CulpritKind::Source),
-        _ => match macros {
-            [] => named(Some(own), CulpritKind::Source),
-            [only] => named(Some(only.clone()), CulpritKind::ProcMacro),
-            _ => named(None, CulpritKind::ProcMacro),
-        },
+        let file = Fault::File(PathBuf::from("a"));
+        assert!(message(&file, &["a".to_owned()], None).contains("`a`"));
     }
-}
-
-fn names_out_dir(list: &[(Variation, Vec<std::ffi::OsString>)]) -> bool {
-    list.iter()
-        .any(|(_, names)| names.iter().any(|name| name == "OUT_DIR"))
 }

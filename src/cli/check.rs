@@ -183,7 +183,7 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     let mut vary = Vec::new();
     for name in &args.vary {
         match name.as_str() {
-            "default" => vary.extend_from_slice(variation::DEFAULT),
+            "default" => vary.extend(Variation::default_set()),
             "none" => vary.clear(),
             name => {
                 let variation = Variation::named(name);

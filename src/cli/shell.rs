@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::exit::Exit;
+use crate::bytes::Escaped;
 
 /// The two output streams. Colours are dropped where the stream is not a terminal.
 #[derive(Debug)]
@@ -31,12 +32,12 @@ impl Shell {
     /// Prints `warning: message` on standard error.
     pub fn warn(&mut self, message: impl std::fmt::Display) {
         // Nothing is left to tell the user if standard error itself is gone.
-        let _ = writeln!(self.err, "\x1b[1;33mwarning\x1b[0m: {message}");
+        let _ = writeln!(self.err, "\x1b[1;33mwarning\x1b[0m: {}", shown(message));
     }
 
     /// Prints `note: message` on standard error.
     pub fn note(&mut self, message: impl std::fmt::Display) {
-        let _ = writeln!(self.err, "\x1b[1;36mnote\x1b[0m: {message}");
+        let _ = writeln!(self.err, "\x1b[1;36mnote\x1b[0m: {}", shown(message));
     }
 
     /// Prints an error with its chain of causes and returns the exit status for it.
@@ -48,9 +49,14 @@ impl Shell {
         if broken_pipe {
             return Exit::Clean.into();
         }
-        let _ = writeln!(self.err, "\x1b[1;31merror\x1b[0m: {error}");
-        for cause in error.chain().skip(1) {
-            let _ = writeln!(self.err, "  caused by: {cause}");
+        let mut said = shown(error);
+        let _ = writeln!(self.err, "\x1b[1;31merror\x1b[0m: {said}");
+        for cause in error.chain().skip(1).map(shown) {
+            // Many messages end with their cause; nobody needs it twice.
+            if !said.contains(&cause) {
+                let _ = writeln!(self.err, "  caused by: {cause}");
+                said = cause;
+            }
         }
         Exit::Trouble.into()
     }
@@ -66,6 +72,15 @@ impl Shell {
             Exit::Clean.into()
         }
     }
+}
+
+/// A message fit for a terminal: the folders, names and arguments in it may hold anything.
+fn shown(message: impl std::fmt::Display) -> String {
+    let message = message.to_string();
+    let lines = message
+        .lines()
+        .map(|line| Escaped(line.as_bytes()).to_string());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 impl Default for Shell {

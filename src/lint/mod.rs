@@ -11,6 +11,8 @@ use page::Page;
 
 /// Every page, by id.
 const PAGES: &[&str] = &[
+    include_str!("../../lints/absolute-path-in-metadata.md"),
+    include_str!("../../lints/macro-reads-undeclared-file.md"),
     include_str!("../../lints/svh-flag-mismatch.md"),
     include_str!("../../lints/svh-infected.md"),
     include_str!("../../lints/svh-unstable.md"),

@@ -19,6 +19,8 @@ pub enum Stop {
     Metadata,
     /// When rustc ends by itself.
     End,
+    /// After macro expansion: nothing is compiled, the expanded source is printed.
+    Expansion,
 }
 
 /// A command line and an environment: the recorded ones, edited.
@@ -123,6 +125,20 @@ impl Trial {
             changes: Vec::new(),
             ..self.clone()
         }
+    }
+
+    /// The same crate, only expanded: what its macros make, at a fraction of a compile.
+    #[must_use]
+    pub fn expansion(&self) -> Self {
+        let mut trial = Self {
+            stop: Stop::Expansion,
+            ..self.clone()
+        };
+        trial.command.edit(&Edit::Add("-Zunpretty=expanded".into()));
+        trial
+            .command
+            .edit(&Edit::Env("RUSTC_BOOTSTRAP".into(), Some("1".into())));
+        trial
     }
 
     /// The same trial with other changes.

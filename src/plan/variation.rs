@@ -1,39 +1,70 @@
 //! The variations: one thing changed about the world of a compile.
 //!
-//! Each has two settings, both unlike the recorded build, so that two replays of a crate differ
-//! from the recording and from each other. What the build declared for a crate is never changed.
+//! Each has a pinned setting, in which every run sees the same, and any number of others. What the
+//! build declared for a crate is never changed.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::project::Action;
+use crate::trace::{DirOrder, FileTimes, Steer, Time};
 
 /// One thing that can be changed about the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variation {
-    /// Variables that the crate did not declare: changed and added (first setting), taken away
-    /// (second).
+    /// `getrandom`, `/dev/urandom` and their kin.
+    Randomness,
+    /// The wall clock.
+    Time,
+    /// The order in which directories are listed.
+    DirOrder,
+    /// Variables that the crate did not declare.
     Env,
     /// `HOME`.
     Home,
     /// `TMPDIR`.
     Tmpdir,
+    /// The host's name.
+    Hostname,
+    /// The kernel's release.
+    Kernel,
     /// `LC_ALL`, `LANG`, `LANGUAGE`.
     Locale,
     /// `TZ`.
     Timezone,
     /// The file mode creation mask.
     Umask,
-    /// How many processors the compile may use.
+    /// How many processors there seem to be.
     Cpus,
+    /// Process numbers.
+    Pid,
+    /// The times of files.
+    Mtime,
+    /// Inode numbers.
+    Inode,
     /// Whether the kernel randomises addresses.
     Aslr,
+    /// Whether threads may run at the same time.
+    Threads,
     /// Where the package and its `OUT_DIR` lie. The sources keep one name by
-    /// `--remap-path-prefix`; it needs two compiles of its own.
+    /// `--remap-path-prefix`; it needs compiles of its own.
     BuildPath,
 }
 
 /// Every variation with its name and one line about it.
 pub const TABLE: &[(Variation, &str, &str)] = &[
+    (
+        Variation::Randomness,
+        "randomness",
+        "getrandom, /dev/urandom",
+    ),
+    (Variation::Time, "time", "the wall clock"),
+    (
+        Variation::DirOrder,
+        "dir-order",
+        "the order in which directories are listed",
+    ),
     (
         Variation::Env,
         "env",
@@ -41,32 +72,30 @@ pub const TABLE: &[(Variation, &str, &str)] = &[
     ),
     (Variation::Home, "home", "HOME"),
     (Variation::Tmpdir, "tmpdir", "TMPDIR"),
+    (Variation::Hostname, "hostname", "the host's name"),
+    (Variation::Kernel, "kernel", "the kernel's release"),
     (Variation::Locale, "locale", "LC_ALL, LANG, LANGUAGE"),
     (Variation::Timezone, "timezone", "TZ"),
     (Variation::Umask, "umask", "the file mode creation mask"),
     (
         Variation::Cpus,
         "cpus",
-        "how many processors the compile may use",
+        "how many processors there seem to be",
     ),
+    (Variation::Pid, "pid", "process numbers"),
+    (Variation::Mtime, "mtime", "the times of files"),
+    (Variation::Inode, "inode", "inode numbers"),
     (Variation::Aslr, "aslr", "address space randomisation"),
+    (
+        Variation::Threads,
+        "threads",
+        "whether threads may run at the same time",
+    ),
     (
         Variation::BuildPath,
         "build-path",
         "where the package and its OUT_DIR lie",
     ),
-];
-
-/// What a check varies unless told otherwise: all that costs no further compile.
-pub const DEFAULT: &[Variation] = &[
-    Variation::Env,
-    Variation::Home,
-    Variation::Tmpdir,
-    Variation::Locale,
-    Variation::Timezone,
-    Variation::Umask,
-    Variation::Cpus,
-    Variation::Aslr,
 ];
 
 impl Variation {
@@ -86,9 +115,49 @@ impl Variation {
             .map(|(variation, ..)| *variation)
     }
 
-    /// What it does to a compile of `action` in its first or second setting.
-    pub fn change(self, action: &Action, setting: Setting) -> Change {
-        let first = setting == Setting::First;
+    /// What a check varies unless told otherwise: all that costs no further compile.
+    pub fn default_set() -> Vec<Self> {
+        let all = TABLE.iter().map(|(variation, ..)| *variation);
+        all.filter(|variation| *variation != Self::BuildPath)
+            .collect()
+    }
+
+    /// Whether it is done by answering system calls, for which the tracer is needed.
+    pub fn is_steered(self) -> bool {
+        self.steer(Setting(0)).is_some()
+    }
+
+    /// Whether it is random wherever it is not held: it has no settings but held and free.
+    pub fn is_free(self) -> bool {
+        matches!(self, Self::Aslr | Self::Threads)
+    }
+
+    /// How many settings to try before it is said to move nothing. A map of two entries keeps its
+    /// order under every second seed, so randomness takes many: with eight, one such map in 256 is
+    /// missed.
+    pub fn settings(self) -> u32 {
+        match self {
+            Self::Randomness => 8,
+            Self::Inode | Self::Mtime | Self::DirOrder => 3,
+            _ => 2,
+        }
+    }
+
+    /// What it does to a compile of `action`; `None` where that setting is the world as it is.
+    pub fn change(self, action: &Action, setting: Setting) -> Option<Change> {
+        let pinned = setting == Setting::PINNED;
+        if let Some(steer) = self.steer(setting) {
+            return Some(Change::Steer(self, steer, None));
+        }
+        // Addresses and threads are free by nature; they are pinned by holding them.
+        match self {
+            Self::Aslr => return pinned.then_some(Change::NoAslr),
+            Self::Threads => return pinned.then_some(Change::OneCpu),
+            // What the recorded build had is as good a pin as any.
+            _ if pinned => return None,
+            _ => {}
+        }
+        let first = !setting.0.is_multiple_of(2);
         let either = |one: &str, two: &str| OsString::from(if first { one } else { two });
         let set = |pairs: &[(&str, OsString)]| {
             let pairs = pairs
@@ -96,11 +165,11 @@ impl Variation {
                 .map(|(name, value)| (OsString::from(name), Some(value.clone())));
             Change::Env(self, pairs.collect())
         };
-        match self {
-            Variation::Env => Change::Env(self, env(action, setting)),
-            Variation::Home => Change::Folder(self, "HOME", either("home-a", "home-bb")),
-            Variation::Tmpdir => Change::Folder(self, "TMPDIR", either("tmp-a", "tmp-bb")),
-            Variation::Locale => {
+        Some(match self {
+            Self::Env => Change::Env(self, env(action, first)),
+            Self::Home => Change::Folder(self, "HOME", either("home-a", "home-bb")),
+            Self::Tmpdir => Change::Folder(self, "TMPDIR", either("tmp-a", "tmp-bb")),
+            Self::Locale => {
                 let locale = either("tr_TR.UTF-8", "C");
                 set(&[
                     ("LC_ALL", locale.clone()),
@@ -109,30 +178,61 @@ impl Variation {
                 ])
             }
             // Written out, so that no time zone database is needed.
-            Variation::Timezone => set(&[("TZ", either("XTA-14", "XTB+11"))]),
-            Variation::Umask => Change::Umask(if first { 0o077 } else { 0o002 }),
-            Variation::Cpus => Change::OneCpu,
-            Variation::Aslr => Change::NoAslr,
-            Variation::BuildPath => Change::BuildPath {
+            Self::Timezone => set(&[("TZ", either("XTA-14", "XTB+11"))]),
+            Self::Umask => Change::Umask(if first { 0o077 } else { 0o002 }),
+            Self::BuildPath => Change::BuildPath {
                 name: either("path-a", "another-path-bb"),
-                remap_out_dir: false,
+                remap_out_dir: true,
             },
-        }
+            _ => return None,
+        })
+    }
+
+    /// The answers that the tracer gives for it.
+    fn steer(self, setting: Setting) -> Option<Steer> {
+        let n = setting.0;
+        Some(match self {
+            Self::Randomness => Steer::Randomness(n.into()),
+            // Neighbours differ in year, month, day, hour, minute, second and its parts.
+            Self::Time => {
+                let step = Duration::new(402 * 24 * 3600 + 3661, 123_456_789);
+                Steer::Time(Time::Fixed(Duration::from_secs(1_262_304_000) + step * n))
+            }
+            Self::DirOrder => Steer::DirOrder(match n {
+                0 => DirOrder::Sorted,
+                1 => DirOrder::Reversed,
+                seed => DirOrder::Shuffled(seed.into()),
+            }),
+            Self::Hostname => Steer::Host(format!("svhcheck-host-{n}").into()),
+            Self::Kernel => Steer::Kernel(format!("6.{n}.0-svhcheck").into()),
+            Self::Cpus => Steer::Cpus(1 + 3 * n),
+            Self::Pid => Steer::Pid(1000 + 7013 * n),
+            Self::Mtime if n == 0 => Steer::FileTimes(FileTimes::Fixed(1_262_304_000)),
+            Self::Mtime => Steer::FileTimes(FileTimes::Seeded(n.into())),
+            Self::Inode => Steer::Inode(n.into()),
+            _ => return None,
+        })
     }
 }
 
-/// Which of a variation's two settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setting {
-    /// The first.
-    First,
-    /// The second.
-    Second,
+/// Which of a variation's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Setting(pub u32);
+
+impl Setting {
+    /// The one in which every run sees the same.
+    pub const PINNED: Self = Self(0);
 }
 
 /// A variation made concrete for one compile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
+    /// Answers system calls: all of them, or only those that code of these files makes.
+    Steer(Variation, Steer, Option<Vec<PathBuf>>),
+    /// Hides a file or folder from every process of the run.
+    Hide(PathBuf),
+    /// Lets every process of the run read nonsense before the content of a file.
+    Garble(PathBuf),
     /// Sets variables, or removes them.
     Env(Variation, Vec<(OsString, Option<OsString>)>),
     /// Makes a folder of that name in the run's scratch directory and points a variable at it.
@@ -153,15 +253,18 @@ pub enum Change {
 }
 
 impl Change {
-    /// The variation behind it.
-    pub fn variation(&self) -> Variation {
-        match self {
-            Change::Env(variation, _) | Change::Folder(variation, ..) => *variation,
+    /// The variation behind it; none behind a hidden file.
+    pub fn variation(&self) -> Option<Variation> {
+        Some(match self {
+            Change::Steer(variation, ..)
+            | Change::Env(variation, _)
+            | Change::Folder(variation, ..) => *variation,
             Change::Umask(_) => Variation::Umask,
-            Change::OneCpu => Variation::Cpus,
+            Change::OneCpu => Variation::Threads,
             Change::NoAslr => Variation::Aslr,
             Change::BuildPath { .. } => Variation::BuildPath,
-        }
+            Change::Hide(_) | Change::Garble(_) => return None,
+        })
     }
 }
 
@@ -218,8 +321,9 @@ fn inherited(action: &Action, name: &OsStr) -> bool {
         || text.starts_with("LD_"))
 }
 
-/// The variables that [`Variation::Env`] touches, the most suspect first.
-fn env(action: &Action, setting: Setting) -> Vec<(OsString, Option<OsString>)> {
+/// The variables that [`Variation::Env`] touches, the most suspect first: changed and added, or taken
+/// away.
+fn env(action: &Action, change: bool) -> Vec<(OsString, Option<OsString>)> {
     let remote = REMOTE.iter().map(OsString::from);
     let present = action.env.keys().cloned();
     let mut names: Vec<OsString> = Vec::new();
@@ -228,15 +332,14 @@ fn env(action: &Action, setting: Setting) -> Vec<(OsString, Option<OsString>)> {
             names.push(name);
         }
     }
-    match setting {
-        Setting::First => names
-            .into_iter()
-            .map(|name| (name, Some(VARIED.into())))
-            .collect(),
-        Setting::Second => names
-            .into_iter()
-            .filter(|name| action.env.contains_key(name))
-            .map(|name| (name, None))
-            .collect(),
+    if change {
+        let varied = |name| (name, Some(VARIED.into()));
+        return names.into_iter().map(varied).collect();
     }
+    let present = |name: &OsString| action.env.contains_key(name);
+    names
+        .into_iter()
+        .filter(present)
+        .map(|name| (name, None))
+        .collect()
 }

@@ -8,6 +8,7 @@ pub mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::PathBuf;
 
 use crate::rustc::args::Args;
@@ -33,6 +34,8 @@ pub struct Action {
     /// Names of variables that the build gave to this crate (Cargo's own, the build script's
     /// `rustc-env`) or that the compile declared in its dep-info. All others were inherited.
     pub declared_env: BTreeSet<OsString>,
+    /// Names of variables that the source itself reads (`env!`, `option_env!`, by dep-info).
+    pub dep_env: BTreeSet<OsString>,
     /// Its working directory.
     pub cwd: PathBuf,
     /// Files that the compile declared (dep-info); relative ones are relative to `cwd`.
@@ -91,6 +94,9 @@ pub struct Build {
     pub without_metadata: Vec<(String, String)>,
     /// Where replays may write: exists, is empty, on the file system of the build's outputs.
     pub scratch: tempfile::TempDir,
+    /// Holds off other checks, which would change the recorded build and clear `scratch`, until
+    /// the build is dropped. (Below `scratch`, so that it goes last.)
+    pub lock: File,
     /// Things the user should know about the recording, a sentence each.
     pub notes: Vec<String>,
     /// Whether rustc ran with `RUSTC_BOOTSTRAP=1` (see `docs/cargo.md`).

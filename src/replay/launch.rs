@@ -1,10 +1,13 @@
 //! Starts one rustc, watches its standard error for the metadata notice, and ends it: when it has
 //! shown enough, when its time is over, or when the user interrupts.
+//!
+//! It runs under the tracer, which watches and steers it. Where the system forbids tracing it runs
+//! without, unwatched and unsteered.
 
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -14,12 +17,17 @@ use nix::sys::personality::{self, Persona};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 
+use super::sight::{self, Sighting, Watch};
 use super::stage::Staged;
 use crate::interrupt::{Guarded, Interrupt};
 use crate::plan::variation::Change;
+use crate::trace;
 
 /// What of rustc's standard error is kept, in bytes; a macro may print without end.
 const KEPT: usize = 256 * 1024;
+
+/// Most processes that one compile may make.
+const PROCESSES: usize = 4096;
 
 /// One start of a compiler.
 #[derive(Debug)]
@@ -28,6 +36,8 @@ pub(super) struct Launch<'a> {
     pub(super) staged: &'a Staged,
     pub(super) changes: &'a [Change],
     pub(super) stop_at_metadata: bool,
+    /// Where standard output goes; nowhere if `None`.
+    pub(super) stdout: Option<File>,
     pub(super) timeout: Duration,
     pub(super) slot: usize,
 }
@@ -35,12 +45,14 @@ pub(super) struct Launch<'a> {
 /// How a compile ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// By itself.
-    Status(ExitStatus),
+    /// By itself: whether it succeeded, and in words.
+    Status(bool, String),
     /// By us, at its metadata notice.
     Stopped,
     /// By us, its time being over.
     TimedOut,
+    /// By us, for it started processes without end.
+    Processes,
 }
 
 /// A compile that ended.
@@ -48,10 +60,89 @@ pub(super) enum End {
 pub(super) struct Ended {
     pub(super) end: End,
     pub(super) stderr: Vec<u8>,
+    pub(super) sightings: Vec<Sighting>,
 }
 
 impl Launch<'_> {
-    pub(super) fn run(&self, interrupt: &Interrupt) -> io::Result<Ended> {
+    /// Runs it under the tracer.
+    pub(super) fn run_watched(self, watch: &Watch, interrupt: &Interrupt) -> io::Result<Ended> {
+        let mut command = trace::Command::new(self.program)
+            .args(self.staged.args.as_slice())
+            .envs(&self.staged.env)
+            .current_dir(&self.staged.cwd)
+            .stdin(trace::Stdio::Null)
+            .stdout(self.stdout.map_or(trace::Stdio::Null, trace::Stdio::File))
+            .stderr(trace::Stdio::Pipe)
+            .timeout(self.timeout)
+            .max_processes(PROCESSES);
+        for change in self.changes {
+            command = match change {
+                Change::Umask(mask) => command.umask(*mask),
+                Change::NoAslr => command.fixed_addresses(true),
+                _ => command,
+            };
+        }
+        let command = watch.watch(command, self.changes);
+        let one_cpu = self.changes.contains(&Change::OneCpu);
+        let start = || {
+            // Affinity belongs to a thread and goes over to its children; a thread of the run's own
+            // keeps it off everything else.
+            std::thread::scope(|scope| {
+                let starter = scope.spawn(|| {
+                    if one_cpu {
+                        bind_to_one_cpu(self.slot)?;
+                    }
+                    command.spawn().map_err(io::Error::other)
+                });
+                starter
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
+            })
+        };
+        let (mut session, registered) = interrupt.start(start, |session| {
+            let killer = session.killer();
+            Box::new(move || killer.kill())
+        })?;
+        let mut log = Log::default();
+        let mut stopped = false;
+        if let Some(mut pipe) = session.stderr.take() {
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                match pipe.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(read) => {
+                        if log.push(&buffer[..read]) && self.stop_at_metadata && !stopped {
+                            stopped = true;
+                            session.killer().kill();
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let trace = session.wait().map_err(io::Error::other)?;
+        drop(registered);
+        let end = match (trace.stopped, trace.status) {
+            _ if stopped => End::Stopped,
+            (Some(trace::Cut::Timeout), _) => End::TimedOut,
+            (Some(trace::Cut::Processes), _) => End::Processes,
+            (_, trace::Status::Exited(0)) => End::Status(true, String::new()),
+            (_, trace::Status::Exited(status)) => {
+                End::Status(false, format!("exit status {status}"))
+            }
+            (_, trace::Status::Signaled(signal)) => End::Status(false, format!("signal {signal}")),
+        };
+        let sightings = sight::sightings(trace, watch);
+        Ok(Ended {
+            end,
+            stderr: log.kept,
+            sightings,
+        })
+    }
+
+    /// Runs it without the tracer.
+    pub(super) fn run_unwatched(self, interrupt: &Interrupt) -> io::Result<Ended> {
         let mut command = Command::new(self.program);
         command
             .args(self.staged.args.as_slice())
@@ -59,111 +150,108 @@ impl Launch<'_> {
             .envs(&self.staged.env)
             .current_dir(&self.staged.cwd)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(self.stdout.map_or(Stdio::null(), Stdio::from))
             .stderr(Stdio::piped());
-        // umask, affinity and personality belong to a thread and go over to its children; a thread
-        // of the run's own keeps them off everything else.
+        // umask, affinity and personality belong to a thread, as above.
         let spawned = std::thread::scope(|scope| {
             let starter = scope.spawn(|| {
-                self.enter_world()?;
+                enter_world(self.changes, self.slot)?;
                 interrupt.spawn(&mut command)
             });
             starter
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
         })?;
-        self.watch(spawned)
-    }
-
-    /// Applies the changes that are attributes of a process.
-    fn enter_world(&self) -> io::Result<()> {
-        for change in self.changes {
-            match change {
-                Change::Umask(mask) => {
-                    // Only after this has the thread a umask of its own (unshare(2)).
-                    unshare(CloneFlags::CLONE_FS)?;
-                    umask(Mode::from_bits_truncate(*mask));
-                }
-                Change::OneCpu => {
-                    let this = Pid::from_raw(0);
-                    let allowed = sched_getaffinity(this)?;
-                    let cpus: Vec<usize> = (0..CpuSet::count())
-                        .filter(|cpu| allowed.is_set(*cpu).unwrap_or(false))
-                        .collect();
-                    if let Some(cpu) = cpus.get(self.slot % cpus.len().max(1)) {
-                        let mut one = CpuSet::new();
-                        one.set(*cpu)?;
-                        sched_setaffinity(this, &one)?;
-                    }
-                }
-                Change::NoAslr => {
-                    let own = personality::get()?;
-                    // Some containers forbid it; addresses are then as random as before.
-                    let _ = personality::set(own | Persona::ADDR_NO_RANDOMIZE);
-                }
-                Change::Env(..) | Change::Folder(..) | Change::BuildPath { .. } => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads standard error until the compile ends or is ended.
-    fn watch(&self, mut running: Guarded) -> io::Result<Ended> {
-        let deadline = Instant::now() + self.timeout;
-        let Some(mut pipe) = running.child.stderr.take() else {
-            return Err(io::Error::other("standard error is not a pipe"));
-        };
-        // A process that the compile leaves behind may hold the pipe open, so the end of rustc
-        // counts and not the end of the pipe; reading must then never block.
-        fcntl(pipe.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let mut log = Log::default();
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            let exited = running.child.try_wait()?;
-            loop {
-                match pipe.read(&mut buffer) {
-                    Ok(0) => {
-                        return Ok(Ended {
-                            end: End::Status(running.wait()?),
-                            stderr: log.kept,
-                        });
-                    }
-                    Ok(read) => {
-                        if log.push(&buffer[..read]) && self.stop_at_metadata {
-                            running.kill();
-                            return Ok(Ended {
-                                end: End::Stopped,
-                                stderr: log.kept,
-                            });
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            if let Some(status) = exited {
-                return Ok(Ended {
-                    end: End::Status(status),
-                    stderr: log.kept,
-                });
-            }
-            if Instant::now() >= deadline {
-                running.kill();
-                return Ok(Ended {
-                    end: End::TimedOut,
-                    stderr: log.kept,
-                });
-            }
-            let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, PollTimeout::from(100_u8)) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        follow(spawned, self.stop_at_metadata, self.timeout)
     }
 }
 
+/// Applies the changes that are attributes of a process.
+fn enter_world(changes: &[Change], slot: usize) -> io::Result<()> {
+    for change in changes {
+        match change {
+            Change::Umask(mask) => {
+                // Only after this has the thread a umask of its own (unshare(2)).
+                unshare(CloneFlags::CLONE_FS)?;
+                umask(Mode::from_bits_truncate(*mask));
+            }
+            Change::OneCpu => bind_to_one_cpu(slot)?,
+            Change::NoAslr => {
+                let own = personality::get()?;
+                // Some containers forbid it; addresses are then as random as before.
+                let _ = personality::set(own | Persona::ADDR_NO_RANDOMIZE);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn bind_to_one_cpu(slot: usize) -> io::Result<()> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this)?;
+    let is_allowed = |cpu: &usize| allowed.is_set(*cpu).unwrap_or(false);
+    let cpus: Vec<usize> = (0..CpuSet::count()).filter(is_allowed).collect();
+    if let Some(cpu) = cpus.get(slot % cpus.len().max(1)) {
+        let mut one = CpuSet::new();
+        one.set(*cpu)?;
+        sched_setaffinity(this, &one)?;
+    }
+    Ok(())
+}
+
+/// Reads standard error until the compile ends or is ended.
+fn follow(mut running: Guarded, stop_at_metadata: bool, timeout: Duration) -> io::Result<Ended> {
+    let deadline = Instant::now() + timeout;
+    let Some(mut pipe) = running.child.stderr.take() else {
+        return Err(io::Error::other("standard error is not a pipe"));
+    };
+    // A process that the compile leaves behind may hold the pipe open, so the end of rustc counts
+    // and not the end of the pipe; reading must then never block.
+    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let mut log = Log::default();
+    let mut buffer = vec![0; 64 * 1024];
+    let ended = |end, log: Log| {
+        Ok(Ended {
+            end,
+            stderr: log.kept,
+            sightings: Vec::new(),
+        })
+    };
+    loop {
+        let exited = running.child.try_wait()?;
+        loop {
+            match pipe.read(&mut buffer) {
+                Ok(0) => {
+                    let status = running.wait()?;
+                    return ended(End::Status(status.success(), status.to_string()), log);
+                }
+                Ok(read) => {
+                    if log.push(&buffer[..read]) && stop_at_metadata {
+                        running.kill();
+                        return ended(End::Stopped, log);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(status) = exited {
+            return ended(End::Status(status.success(), status.to_string()), log);
+        }
+        if Instant::now() >= deadline {
+            running.kill();
+            return ended(End::TimedOut, log);
+        }
+        let pipe = std::os::fd::AsFd::as_fd(&pipe);
+        let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(100_u8)) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
 /// rustc's standard error: its beginning, and whether the metadata notice was in it.
 #[derive(Debug, Default)]
 struct Log {

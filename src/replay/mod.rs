@@ -5,8 +5,12 @@
 //! do its own part.
 
 pub mod launch;
+pub mod sight;
 pub mod stage;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,12 +19,15 @@ use fs_err as fs;
 
 use crate::artifact::metadata::CrateRoot;
 use crate::artifact::{self, ArtifactError};
+use crate::digest::Digest;
 use crate::interrupt::Interrupt;
 use crate::plan::{Stop, Trial};
 use crate::project::Action;
 use crate::rustc::toolchain::Toolchain;
+use crate::trace::{self, TraceError};
 
 use launch::{End, Launch};
+use sight::{Sighting, Watch};
 use stage::Staged;
 
 /// What all replays of a check share.
@@ -36,11 +43,24 @@ pub struct Replayer {
     pub interrupt: Interrupt,
 }
 
+/// What the runs of one crate share.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// The cache that its incremental compiles share.
+    pub incremental: PathBuf,
+    /// The worker's number, so that runs bound to one processor do not share it.
+    pub slot: usize,
+    /// What is watched; `None` where the system forbids tracing.
+    pub watch: Option<Watch>,
+}
+
 /// How a trial came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It made metadata.
     Made(Box<CrateRoot>),
+    /// It printed the expanded source, of this digest.
+    Expanded(Digest),
     /// rustc did not; the text says how it ended and its first error.
     Failed(String),
 }
@@ -50,10 +70,23 @@ pub enum Outcome {
 pub struct Run {
     /// What came of it.
     pub outcome: Outcome,
-    /// The artifact that was read, if there is one. It lives in `folder`.
+    /// The artifact (or expansion) that was read, if there is one. It lives in `folder`.
     pub artifact: Option<PathBuf>,
+    /// What macros asked of the world.
+    pub sightings: Vec<Sighting>,
     /// The run's folder; gone with the run.
     pub folder: tempfile::TempDir,
+}
+
+/// Whether this system lets us trace, found out by tracing `program --version`.
+pub fn can_trace(program: &Path, env: &BTreeMap<OsString, OsString>) -> Result<(), TraceError> {
+    let command = trace::Command::new(program)
+        .args(["--version"])
+        .envs(env)
+        .stdin(trace::Stdio::Null)
+        .stdout(trace::Stdio::Null)
+        .stderr(trace::Stdio::Null);
+    command.run().map(|_| ())
 }
 
 /// Why a trial could not be run.
@@ -82,21 +115,13 @@ pub enum ReplayError {
 }
 
 impl Replayer {
-    /// Runs one trial. `slot` tells the worker's number, so that runs bound to one processor do
-    /// not share it.
-    pub fn run(
-        &self,
-        action: &Action,
-        trial: &Trial,
-        incremental: &Path,
-        slot: usize,
-    ) -> Result<Run, ReplayError> {
-        let result = self.run_inner(action, trial, incremental, slot);
+    /// Runs one trial.
+    pub fn run(&self, action: &Action, trial: &Trial, seat: &Seat) -> Result<Run, ReplayError> {
+        let result = self.run_inner(action, trial, seat);
         result.map_err(|error| match error {
-            ReplayError::Io(source)
-                if source.raw_os_error() == Some(nix::errno::Errno::ENOSPC as i32) =>
-            {
-                ReplayError::DiskFull(self.scratch.clone())
+            // By kind: errors that name their file hold no number.
+            ReplayError::Io(source) if source.kind() == io::ErrorKind::StorageFull => {
+                self.disk_full()
             }
             ReplayError::Io(source) if source.kind() == io::ErrorKind::Interrupted => {
                 ReplayError::Interrupted
@@ -105,46 +130,58 @@ impl Replayer {
         })
     }
 
-    fn run_inner(
-        &self,
-        action: &Action,
-        trial: &Trial,
-        incremental: &Path,
-        slot: usize,
-    ) -> Result<Run, ReplayError> {
+    /// Names the folder around the scratch folder, which will be gone.
+    fn disk_full(&self) -> ReplayError {
+        let area = self.scratch.parent().unwrap_or(&self.scratch);
+        ReplayError::DiskFull(area.to_path_buf())
+    }
+
+    fn run_inner(&self, action: &Action, trial: &Trial, seat: &Seat) -> Result<Run, ReplayError> {
         let folder = tempfile::Builder::new()
             .prefix("run-")
             .tempdir_in(&self.scratch)
             .map_err(ReplayError::Io)?;
-        let incremental = trial.incremental.then_some(incremental);
+        let incremental = trial.incremental.then_some(seat.incremental.as_path());
         let staged =
             Staged::new(action, trial, folder.path(), incremental).map_err(ReplayError::Io)?;
+        let expansion = folder.path().join("expanded.rs");
+        let stdout = match trial.stop {
+            Stop::Expansion => Some(File::create(&expansion).map_err(ReplayError::Io)?),
+            Stop::Metadata | Stop::End => None,
+        };
         let launch = Launch {
             program: &self.toolchain.rustc,
             staged: &staged,
             changes: &trial.changes,
             stop_at_metadata: trial.stop == Stop::Metadata,
+            stdout,
             timeout: self.timeout,
-            slot,
+            slot: seat.slot,
         };
-        let ended = launch.run(&self.interrupt).map_err(|source| {
-            if source.kind() == io::ErrorKind::Interrupted {
-                ReplayError::Interrupted
-            } else {
-                ReplayError::Start {
-                    program: self.toolchain.rustc.clone(),
-                    source,
-                }
-            }
+        let ended = match &seat.watch {
+            Some(watch) => launch.run_watched(watch, &self.interrupt),
+            None => launch.run_unwatched(&self.interrupt),
+        };
+        let ended = ended.map_err(|source| match source.kind() {
+            io::ErrorKind::Interrupted => ReplayError::Interrupted,
+            _ => ReplayError::Start {
+                program: self.toolchain.rustc.clone(),
+                source,
+            },
         })?;
         if self.interrupt.is_set() {
             return Err(ReplayError::Interrupted);
         }
         if String::from_utf8_lossy(&ended.stderr).contains("No space left on device (os error 28)")
         {
-            return Err(ReplayError::DiskFull(self.scratch.clone()));
+            return Err(self.disk_full());
         }
-        let failed = |why: String| Outcome::Failed(why);
+        // The scratch folder has another name each time, and is gone when the text is read.
+        let own = folder.path().to_string_lossy().into_owned();
+        let failed = |why: String| {
+            let why = why.replace(&own, "SCRATCH");
+            Outcome::Failed(why.chars().take(WHY).collect())
+        };
         let (outcome, artifact) = match ended.end {
             End::TimedOut => (
                 failed(format!(
@@ -153,14 +190,22 @@ impl Replayer {
                 )),
                 None,
             ),
-            End::Status(status) if !status.success() => (
+            End::Processes => (
+                failed("rustc was ended: it started processes without end".to_owned()),
+                None,
+            ),
+            End::Status(false, how) => (
                 failed(format!(
-                    "rustc failed ({status}): {}",
+                    "rustc failed ({how}): {}",
                     first_error(&ended.stderr)
                 )),
                 None,
             ),
-            End::Status(_) | End::Stopped => match made(&staged.outputs) {
+            End::Status(true, _) if trial.stop == Stop::Expansion => {
+                let digest = Digest::of_file(&expansion).map_err(ReplayError::Io)?;
+                (Outcome::Expanded(digest), Some(expansion))
+            }
+            End::Status(true, _) | End::Stopped => match made(&staged.outputs) {
                 Some(path) => match artifact::open(&path)?.root() {
                     Ok(root) => (Outcome::Made(Box::new(root)), Some(path)),
                     Err(error) => (failed(error.to_string()), None),
@@ -171,10 +216,14 @@ impl Replayer {
         Ok(Run {
             outcome,
             artifact,
+            sightings: ended.sightings,
             folder,
         })
     }
 }
+
+/// How much is told of a failure, in characters.
+const WHY: usize = 400;
 
 /// The first output that is there and not empty.
 fn made(outputs: &[PathBuf]) -> Option<PathBuf> {
@@ -203,13 +252,7 @@ pub fn first_error(stderr: &[u8]) -> String {
     let found = json
         .or_else(plain)
         .unwrap_or_else(|| "it said nothing".to_owned());
-    found
-        .split('\n')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(300)
-        .collect()
+    found.split('\n').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

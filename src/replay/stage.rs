@@ -12,7 +12,7 @@ use fs_err as fs;
 use crate::plan::Trial;
 use crate::plan::variation::Change;
 use crate::project::Action;
-use crate::rustc::args::{Args, replace_path};
+use crate::rustc::args::{Args, replace_paths};
 
 /// A command that is ready to run.
 #[derive(Debug)]
@@ -90,7 +90,12 @@ impl Staged {
             } => {
                 self.move_to(action, &folder.join(name), *remap_out_dir)?;
             }
-            Change::Umask(_) | Change::OneCpu | Change::NoAslr => {}
+            Change::Steer(..)
+            | Change::Hide(_)
+            | Change::Garble(_)
+            | Change::Umask(_)
+            | Change::OneCpu
+            | Change::NoAslr => {}
         }
         Ok(())
     }
@@ -116,15 +121,12 @@ impl Staged {
             // First: it may lie below the sources.
             moves.insert(0, (out_dir.clone(), target));
         }
-        for (from, to) in &moves {
-            self.args
-                .replace_path_except(from.as_os_str(), to.as_os_str(), DEPENDENCIES);
-            for (name, value) in &mut self.env {
-                if moves_with_package(name)
-                    && let Some(changed) = replace_path(value, from.as_os_str(), to.as_os_str())
-                {
-                    *value = changed;
-                }
+        self.args.replace_paths_except(&moves, DEPENDENCIES);
+        for (name, value) in &mut self.env {
+            if moves_with_package(name)
+                && let Some(changed) = replace_paths(value, &moves)
+            {
+                *value = changed;
             }
         }
         if let Ok(below) = self.cwd.strip_prefix(base) {

@@ -304,9 +304,9 @@ impl Args {
         self.0.insert(at, arg);
     }
 
-    /// Rewrites every argument in which the path `from` occurs as a whole prefix of a path (at the
-    /// start of a value or behind its `=`), but for those of the options `except`.
-    pub fn replace_path_except(&mut self, from: &OsStr, to: &OsStr, except: &[&str]) {
+    /// Rewrites every argument in which one of the paths `moves` (from, to) occurs, as
+    /// [`replace_paths`] does, but for those of the options `except`.
+    pub fn replace_paths_except(&mut self, moves: &[(PathBuf, PathBuf)], except: &[&str]) {
         let kept: Vec<usize> = self
             .options()
             .iter()
@@ -315,7 +315,7 @@ impl Args {
             .collect();
         for (at, arg) in self.0.iter_mut().enumerate() {
             if !kept.contains(&at)
-                && let Some(changed) = replace_path(arg, from, to)
+                && let Some(changed) = replace_paths(arg, moves)
             {
                 *arg = changed;
             }
@@ -342,9 +342,16 @@ impl Args {
     }
 }
 
+/// `text` with the first of `moves` (from, to) that occurs in it. No second one is applied: where
+/// the new path leads may lie below a path that moves too.
+pub fn replace_paths(text: &OsStr, moves: &[(PathBuf, PathBuf)]) -> Option<OsString> {
+    let mut moves = moves.iter();
+    moves.find_map(|(from, to)| replace_path(text, from.as_os_str(), to.as_os_str()))
+}
+
 /// `text` with a path prefix `from` replaced by `to`: at the start, or behind the first `=`. `None`
 /// where it does not occur.
-pub fn replace_path(text: &OsStr, from: &OsStr, to: &OsStr) -> Option<OsString> {
+fn replace_path(text: &OsStr, from: &OsStr, to: &OsStr) -> Option<OsString> {
     let bytes = text.as_bytes();
     let starts = std::iter::once(0).chain(bytes.iter().position(|b| *b == b'=').map(|at| at + 1));
     for start in starts {
@@ -425,5 +432,14 @@ mod tests {
         assert_eq!(change("/a/b/c"), Some("/z/c".into()));
         assert_eq!(change("dependency=/a/b"), Some("dependency=/z".into()));
         assert_eq!(change("/a/bc"), None);
+    }
+
+    #[test]
+    fn a_path_moves_once() {
+        let moves = [("/a/t/out", "/a/t/scratch/out"), ("/a", "/a/t/scratch/a")];
+        let moves = moves.map(|(from, to)| (from.into(), to.into()));
+        let change = |text: &str| replace_paths(text.as_ref(), &moves);
+        assert_eq!(change("/a/t/out/x"), Some("/a/t/scratch/out/x".into()));
+        assert_eq!(change("/a/src"), Some("/a/t/scratch/a/src".into()));
     }
 }

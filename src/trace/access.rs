@@ -224,6 +224,8 @@ pub enum Access {
         argv: Arc<[OsString]>,
         /// Its environment, `NAME=value`.
         env: Arc<[OsString]>,
+        /// The directory that it starts in.
+        directory: PathBuf,
     },
     /// Changed its working directory.
     Enter {
@@ -328,6 +330,8 @@ pub enum BlindSpot {
     IoUring,
     /// It tried to trace, or to reach into another process.
     Ptrace,
+    /// It tried to make a process that no tracer follows; that was prevented.
+    Untraced,
     /// It changed name spaces: absolute paths may mean something else.
     Namespace,
     /// It opened a file by a handle instead of a path.
@@ -345,6 +349,7 @@ impl BlindSpot {
             Self::ForeignCall => "made 32-bit or x32 calls, which are not decoded",
             Self::IoUring => "used io_uring, whose file accesses are not seen",
             Self::Ptrace => "tried to trace or reach into another process",
+            Self::Untraced => "tried to start a process out of sight, which was prevented",
             Self::Namespace => "changed name spaces, so its paths may mean something else",
             Self::Handle => "opened a file by handle, whose path is not known",
             Self::Environment => "could not be watched for environment reads",

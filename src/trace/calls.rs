@@ -1,5 +1,7 @@
 //! What happens at the entry and at the exit of one system call.
 
+use nix::libc;
+
 use super::access::{Access, BlindSpot, Event, Outcome};
 use super::arch::{Arch, Native};
 use super::decode::{self, AtExit, Place};
@@ -53,8 +55,10 @@ impl Run {
             return stopped.resume(Resume::Free, 0);
         };
 
-        if sys == Sys::Mmap {
-            return self.mapped(stopped, args);
+        match sys {
+            Sys::Mmap => return self.mapped(stopped, args),
+            Sys::Clone | Sys::Clone3 => return self.bearing(stopped, sys, args),
+            _ => {}
         }
         let places = self.places(tid);
         let place = Place {
@@ -71,6 +75,10 @@ impl Run {
         }
         if moves_directories(&access) {
             self.moves += 1;
+        }
+        if matches!(access, Access::Exec { .. }) {
+            let threads = self.tasks.values().filter(|task| task.process == process);
+            self.images[process].has_threads = threads.count() > 1;
         }
         match &access {
             Access::ReadLink { path } if !self.links.insert((process, path.absolute.clone())) => {
@@ -90,7 +98,7 @@ impl Run {
         if asked || (steered && self.watch.injection.asks_who()) {
             frames = self.frames(&stopped, process);
         }
-        let answer = if steered {
+        let answer = if steered || (sys == Sys::SchedGetaffinity && self.cpus.is_some()) {
             let call = Call {
                 sys,
                 args,
@@ -117,7 +125,7 @@ impl Run {
             } else {
                 Outcome::Unfinished
             },
-            injected: !matches!(answer, Answer::Pass),
+            injected: steered && !matches!(answer, Answer::Pass),
             frames: if asked { frames } else { Vec::new() },
         };
         let index = self.events.len();
@@ -271,6 +279,34 @@ impl Run {
             .registers()
             .map(|registers| unwinder.frames(stopped.tid(), &registers, modules, stale))
             .unwrap_or_default()
+    }
+
+    /// A process or thread is being made. `CLONE_UNTRACED` would hide it from us, and `EXITKILL`
+    /// would not reach it: that flag is taken away.
+    fn bearing(&mut self, stopped: Stopped, sys: Sys, args: [u64; 6]) -> Result<(), Gone> {
+        let tid = stopped.tid();
+        let process = self.tasks[&tid].process;
+        let hidden = u64::from(libc::CLONE_UNTRACED.cast_unsigned());
+        // struct clone_args starts with its 64-bit flags.
+        let memory = Memory::new(tid);
+        let flags = if sys == Sys::Clone {
+            Ok(args[0])
+        } else {
+            memory.word(args[0])
+        };
+        let mut answer = Answer::Pass;
+        if let Ok(flags) = flags
+            && flags & hidden != 0
+        {
+            self.blind(process, BlindSpot::Untraced);
+            let flags = flags & !hidden;
+            if sys == Sys::Clone {
+                answer = Answer::Arguments(vec![(0, flags)]);
+            } else if memory.write(args[0], &flags.to_ne_bytes()).is_err() {
+                answer = Answer::Return(-i64::from(libc::EPERM));
+            }
+        }
+        self.go_on(stopped, sys, args, None, AtExit::Ignore, answer)
     }
 
     /// New code is being mapped from a file.

@@ -55,6 +55,7 @@ pub(crate) struct Watch {
     pub(crate) observer: Option<Observer>,
     pub(crate) modules: ModuleCache,
     pub(crate) clocks: bool,
+    pub(crate) cpu: Option<usize>,
     pub(crate) processes: Option<usize>,
 }
 
@@ -177,6 +178,16 @@ impl Command {
         self
     }
 
+    /// Keeps the tracer and all that it traces on this processor. A stop is then a mere switch
+    /// between two threads, where waking another processor can cost several times that: worth it
+    /// where as many runs go side by side as there are processors. The traced programs are told
+    /// the processors that they would have had.
+    #[must_use]
+    pub fn on_cpu(mut self, cpu: usize) -> Self {
+        self.watch.cpu = Some(cpu);
+        self
+    }
+
     /// Answers calls in the kernel's place.
     #[must_use]
     pub fn inject(mut self, injection: Injection) -> Self {
@@ -267,6 +278,7 @@ impl Command {
             umask: self.umask,
             filter: seccomp::filter(&interest(&self.watch)),
             entry: self.entry,
+            cpu: self.watch.cpu,
         };
 
         let live = Arc::new(Live::default());
@@ -313,6 +325,7 @@ fn interest(watch: &Watch) -> Interest {
         Group::Identity,
         Group::System,
         Group::Blind,
+        Group::Birth,
     ];
     if watch.clocks || watch.injection.steers_time() {
         groups.push(Group::Clock);
@@ -395,7 +408,8 @@ impl Session {
         self.killer.clone()
     }
 
-    /// Waits until the last process of the tree has ended, daemons included.
+    /// Waits until the last process of the tree has ended, daemons included. Read its pipes before,
+    /// or elsewhere: a command whose output nobody takes does not end.
     pub fn wait(mut self) -> Result<Trace, TraceError> {
         drop(self.stdin.take()); // A command that reads its input would wait for us.
         let result = self.join();

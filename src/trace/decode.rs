@@ -194,13 +194,17 @@ pub(crate) fn decode(
         | Sys::Sysinfo
         | Sys::SchedGetaffinity
         | Sys::Getcpu
+        | Sys::Clone
+        | Sys::Clone3
         | Sys::MemfdCreate
         | Sys::Lseek
         | Sys::Mmap => Access::System,
         Sys::Ptrace | Sys::ProcessVmReadv | Sys::ProcessVmWritev => {
             Access::Blind(BlindSpot::Ptrace)
         }
-        Sys::Setns => Access::Blind(BlindSpot::Namespace),
+        // Only the root and the mounts change what a path means.
+        Sys::Unshare if int(a) & (libc::CLONE_NEWNS | libc::CLONE_NEWUSER) == 0 => Access::System,
+        Sys::Setns | Sys::Unshare => Access::Blind(BlindSpot::Namespace),
         Sys::OpenByHandleAt => Access::Blind(BlindSpot::Handle),
         Sys::IoUringSetup => Access::Blind(BlindSpot::IoUring),
     };
@@ -332,6 +336,7 @@ impl Reader<'_> {
             path: self.path_or_file(path.0, path.1)?,
             argv: self.list(argv)?,
             env: self.list(env)?,
+            directory: self.place.cwd.to_owned(),
         })
     }
 

@@ -20,10 +20,8 @@ use super::unwind;
 /// Where a process reads its environment, as addresses in that process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Environment {
-    /// Entry of `getenv`.
+    /// Entry of `getenv`, through which `secure_getenv` goes too (glibc, musl).
     getenv: u64,
-    /// Entry of `secure_getenv`.
-    secure: Option<u64>,
     /// The variable that points to the list of `NAME=value` strings.
     list: u64,
 }
@@ -121,9 +119,6 @@ impl Run {
         let process = self.tasks[&tid].process;
         self.images[process].environment = Some(Environment {
             getenv: getenv.wrapping_add(bias),
-            secure: stated
-                .secure_getenv
-                .map(|address| address.wrapping_add(bias)),
             list,
         });
         self.arm(stopped);
@@ -141,7 +136,7 @@ impl Run {
         }
         task.armed = wanted;
         if let Some(wanted) = wanted
-            && !set_breakpoints(stopped, wanted.getenv, wanted.secure)
+            && !set_breakpoint(stopped, wanted.getenv)
         {
             self.blind(process, BlindSpot::Environment);
         }
@@ -154,8 +149,7 @@ impl Run {
             return Ok(false);
         };
         let registers = stopped.registers()?;
-        let at = registers.ip::<Native>();
-        if at != environment.getenv && Some(at) != environment.secure {
+        if registers.ip::<Native>() != environment.getenv {
             return Ok(false);
         }
         let (process, thread) = (self.tasks[&tid].process, self.tasks[&tid].thread);
@@ -222,23 +216,20 @@ fn auxiliary_vector(memory: &Memory, stack: u64) -> Option<Vec<(u64, u64, u64)>>
     Some(found)
 }
 
-/// Sets two execution breakpoints; false if the processor or the kernel refuses.
+/// Sets an execution breakpoint; false if the processor or the kernel refuses.
 #[cfg(target_arch = "x86_64")]
-fn set_breakpoints(stopped: &mut Stopped, first: u64, second: Option<u64>) -> bool {
+fn set_breakpoint(stopped: &mut Stopped, address: u64) -> bool {
     let register = |number: usize| std::mem::offset_of!(nix::libc::user, u_debugreg) + 8 * number;
-    // DR7: L0 and L1; "break on execution, one byte" is all zeros.
-    let control = 1 | u64::from(second.is_some()) << 2;
-    // The kernel checks the addresses only when they are enabled, and refuses to move an enabled
-    // one to a place that it dislikes: so first off, then the addresses, then on.
+    // DR7: L0 alone; "break on execution, one byte" is all zeros. First off, since the kernel
+    // checks the address of an enabled breakpoint.
     stopped.poke_user(register(7), 0).is_ok()
-        && stopped.poke_user(register(0), first).is_ok()
-        && second.is_none_or(|second| stopped.poke_user(register(1), second).is_ok())
-        && stopped.poke_user(register(7), control).is_ok()
+        && stopped.poke_user(register(0), address).is_ok()
+        && stopped.poke_user(register(7), 1).is_ok()
 }
 
 /// Environment reads are only watched on x86-64 so far.
 #[cfg(not(target_arch = "x86_64"))]
-fn set_breakpoints(_: &mut Stopped, _: u64, _: Option<u64>) -> bool {
+fn set_breakpoint(_: &mut Stopped, _: u64) -> bool {
     false
 }
 

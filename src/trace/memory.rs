@@ -8,14 +8,16 @@ use nix::unistd::Pid;
 
 /// Bytes that may be read at once without running into a page that is not there.
 const PAGE: u64 = 4096;
+/// Bytes of a string that are read at once: most paths fit.
+const CHUNK: usize = 256;
 
-/// The memory of one thread at one stop. The page last read is kept, because the strings of an
+/// The memory of one thread at one stop. The piece last read is kept, because the strings of an
 /// argument list lie side by side.
 #[derive(Debug)]
 pub(crate) struct Memory {
     pid: Pid,
     base: u64,
-    page: Vec<u8>,
+    piece: Vec<u8>,
 }
 
 impl Memory {
@@ -23,7 +25,7 @@ impl Memory {
         Self {
             pid: Pid::from_raw(tid),
             base: 0,
-            page: Vec::new(),
+            piece: Vec::new(),
         }
     }
 
@@ -71,13 +73,13 @@ impl Memory {
         let mut found = Vec::new();
         let mut at = address;
         while found.len() < limit {
-            let page = self.page_from(at)?;
-            if let Some(end) = page.iter().position(|&byte| byte == 0) {
-                found.extend_from_slice(&page[..end]);
+            let piece = self.piece_from(at)?;
+            if let Some(end) = piece.iter().position(|&byte| byte == 0) {
+                found.extend_from_slice(&piece[..end]);
                 break;
             }
-            found.extend_from_slice(page);
-            at += page.len() as u64;
+            found.extend_from_slice(piece);
+            at += piece.len() as u64;
         }
         found.truncate(limit);
         Ok(found)
@@ -109,18 +111,18 @@ impl Memory {
         Ok(found)
     }
 
-    /// What the page of `address` holds from there on.
-    fn page_from(&mut self, address: u64) -> Result<&[u8], Errno> {
-        let end = self.base + self.page.len() as u64;
+    /// What the piece of memory around `address` holds from there on.
+    fn piece_from(&mut self, address: u64) -> Result<&[u8], Errno> {
+        let end = self.base + self.piece.len() as u64;
         if !(self.base..end).contains(&address) {
-            self.page = self.read_some(address, to_page_end(address))?;
+            self.piece = self.read_some(address, to_page_end(address).min(CHUNK))?;
             self.base = address;
-            if self.page.is_empty() {
+            if self.piece.is_empty() {
                 return Err(Errno::EFAULT);
             }
         }
         let start = usize::try_from(address - self.base).expect("within one page");
-        Ok(&self.page[start..])
+        Ok(&self.piece[start..])
     }
 }
 

@@ -6,11 +6,14 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use addr2line::gimli;
 use object::read::elf::ElfFile64;
-use object::{Endianness, Object as _, ObjectSymbol as _, ReadCache, SymbolKind};
+use object::{
+    Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ReadCache, SymbolKind,
+};
 
 use super::access::Event;
-use super::unwind::{self, Frame, Tables};
+use super::unwind::{self, Line, Tables};
 
 /// Tells one version of a file from another.
 type Identity = (u64, u64, i64, i64, u64);
@@ -31,7 +34,6 @@ struct Inner {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Libc {
     pub(crate) getenv: Option<u64>,
-    pub(crate) secure_getenv: Option<u64>,
     /// The variable that points to the environment.
     pub(crate) environ: Option<u64>,
 }
@@ -75,31 +77,36 @@ impl ModuleCache {
         })
     }
 
-    /// Fills in the functions of every frame of `events`, each file's symbols being read once.
+    /// Fills in the functions and lines of every frame of `events`. Each file's symbols are read
+    /// once for all of them.
     pub fn symbolize(&self, events: &mut [Event]) {
-        let mut wanted: BTreeMap<Arc<Path>, BTreeMap<u64, Option<Arc<str>>>> = BTreeMap::new();
-        let frames = |events: &mut [Event], visit: &mut dyn FnMut(&mut Frame)| {
-            for event in events {
-                event.frames.iter_mut().for_each(&mut *visit);
-            }
-        };
-        frames(events, &mut |frame| {
-            wanted
-                .entry(Arc::clone(&frame.module))
-                .or_default()
-                .insert(frame.offset, None);
-        });
+        let mut wanted: BTreeMap<Arc<Path>, BTreeMap<u64, Named>> = BTreeMap::new();
+        for frame in events.iter().flat_map(|event| &event.frames) {
+            let offsets = wanted.entry(Arc::clone(&frame.module)).or_default();
+            offsets.entry(frame.offset).or_default();
+        }
         for (module, offsets) in &mut wanted {
+            // A file that is gone or is no ELF file leaves its frames without names.
             let _ = name_offsets(module, offsets);
         }
-        frames(events, &mut |frame| {
-            frame.symbol = wanted[&frame.module][&frame.offset].clone();
-        });
+        for frame in events.iter_mut().flat_map(|event| &mut event.frames) {
+            let named = &wanted[&frame.module][&frame.offset];
+            frame.symbol.clone_from(&named.symbol);
+            frame.line.clone_from(&named.line);
+        }
     }
 }
 
-/// Finds the functions around `offsets` in one pass over a file's symbols.
-fn name_offsets(module: &Path, offsets: &mut BTreeMap<u64, Option<Arc<str>>>) -> Option<()> {
+/// What is found for one address.
+#[derive(Debug, Default)]
+struct Named {
+    symbol: Option<Arc<str>>,
+    line: Option<Line>,
+}
+
+/// Finds the functions around `offsets` in one pass over a file's symbols, and their lines where
+/// there is debug information.
+fn name_offsets(module: &Path, offsets: &mut BTreeMap<u64, Named>) -> Option<()> {
     let file = File::open(module).ok()?;
     let cache = ReadCache::new(file);
     let elf = ElfFile64::<Endianness, _>::parse(&cache).ok()?;
@@ -108,13 +115,41 @@ fn name_offsets(module: &Path, offsets: &mut BTreeMap<u64, Option<Arc<str>>>) ->
             continue;
         }
         let (start, size) = (symbol.address(), symbol.size().max(1));
-        for (_, name) in offsets.range_mut(start..start.saturating_add(size)) {
-            if name.is_none()
+        for (_, named) in offsets.range_mut(start..start.saturating_add(size)) {
+            if named.symbol.is_none()
                 && let Ok(text) = symbol.name()
             {
                 // Without the hash, which differs from build to build.
-                *name = Some(Arc::from(format!("{:#}", rustc_demangle::demangle(text))));
+                let text = format!("{:#}", rustc_demangle::demangle(text));
+                named.symbol = Some(Arc::from(text));
             }
+        }
+    }
+    elf.section_by_name(".debug_line")?;
+    let little = elf.is_little_endian();
+    let load = |id: gimli::SectionId| -> Result<_, gimli::Error> {
+        // A compressed section gives nothing, as if it was not there.
+        let section = elf.section_by_name(id.name());
+        let data = section
+            .and_then(|section| section.data().ok())
+            .unwrap_or_default();
+        let endian = if little {
+            gimli::RunTimeEndian::Little
+        } else {
+            gimli::RunTimeEndian::Big
+        };
+        Ok(gimli::EndianSlice::new(data, endian))
+    };
+    let dwarf = gimli::Dwarf::load(load).ok()?;
+    let context = addr2line::Context::from_dwarf(dwarf).ok()?;
+    for (offset, named) in offsets {
+        if let Ok(Some(found)) = context.find_location(*offset)
+            && let (Some(file), Some(line)) = (found.file, found.line)
+        {
+            named.line = Some(Line {
+                file: Arc::from(file),
+                line,
+            });
         }
     }
     Some(())
@@ -131,7 +166,6 @@ impl Libc {
             }
             let place = match symbol.name_bytes() {
                 Ok(b"getenv") => &mut found.getenv,
-                Ok(b"secure_getenv" | b"__libc_secure_getenv") => &mut found.secure_getenv,
                 Ok(b"environ" | b"__environ" | b"_environ") => &mut found.environ,
                 _ => continue,
             };

@@ -86,6 +86,12 @@ fn build<A: Arch>(interest: &Interest) -> Vec<sock_filter> {
                 stop(),
                 allow(),
             ],
+            Sys::Clone => vec![
+                op(LOAD, argument(0), 0, 0),
+                op(JUMP_SET, bits(libc::CLONE_UNTRACED), 0, 1),
+                stop(),
+                allow(),
+            ],
             // An address makes it a message to somebody; without one it is a write.
             Sys::Sendto => vec![
                 op(LOAD, argument(4), 0, 0),
@@ -171,7 +177,12 @@ mod tests {
 
     #[test]
     fn arguments_narrow_the_stop() {
-        let all = build::<X86_64>(&Interest::new([Group::Map, Group::Network, Group::File]));
+        let all = build::<X86_64>(&Interest::new([
+            Group::Map,
+            Group::Network,
+            Group::File,
+            Group::Birth,
+        ]));
         let stops = |number, args| run(&all, X86_64::AUDIT, number, args);
         assert!(stops(9, [0, 0, 5, 2, 3, 0]), "code from a file");
         assert!(!stops(9, [0, 0, 1, 2, 3, 0]), "data from a file");
@@ -182,6 +193,12 @@ mod tests {
             stops(44, [0, 0, 0, 0, 1 << 40, 0]),
             "an address with a zero low half"
         );
+        assert!(!stops(56, [0x11, 0, 0, 0, 0, 0]), "a usual birth");
+        assert!(
+            stops(56, [0x0080_0011, 0, 0, 0, 0, 0]),
+            "a birth out of sight"
+        );
+        assert!(stops(435, NONE), "clone3, whose flags are in memory");
         assert!(stops(262, NONE));
         assert!(!stops(262, [3, 0, 0, 0x1000, 0, 0]), "fstat");
         assert!(!stops(332, [3, 0, 0x1000, 0, 0, 0]), "fstat by statx");

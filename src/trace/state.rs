@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+
 use super::access::{BlindSpot, Cut, Event, Outcome, Process, ProcessId, Trace};
 use super::arch::Native;
 use super::calls::Pending;
@@ -59,6 +62,10 @@ pub(crate) struct Image {
     pub(crate) unwinder: Option<Unwinder>,
     /// True if new code was mapped since the unwinder looked.
     pub(crate) stale: bool,
+    /// True if other threads lived when the last exec was asked for.
+    pub(crate) has_threads: bool,
+    /// True if an exec ended other threads, which may have been making children.
+    lost_threads: bool,
     /// What was not seen, so that each is said once.
     blind: Vec<BlindSpot>,
 }
@@ -74,6 +81,8 @@ pub(crate) struct Run {
     /// Index of each living process by the kernel's number.
     pub(crate) by_pid: BTreeMap<i32, usize>,
     pub(crate) events: Vec<Event>,
+    /// The processors that the programs would have if they were not kept on one.
+    pub(crate) cpus: Option<CpuSet>,
     /// Counts everything that may have moved a directory, by any thread.
     pub(crate) moves: u64,
     /// Links that were read, by process: canonicalising asks for the same directories again and
@@ -94,6 +103,9 @@ impl Run {
         live: Arc<Live>,
         started: &SyncSender<i32>,
     ) -> Result<Trace, TraceError> {
+        let cpus = watch
+            .cpu
+            .and_then(|_| sched_getaffinity(Pid::from_raw(0)).ok());
         let mut launched = spawn::launch(launch)?;
         let pid = launched.pid;
         let steering = Steering::new(&watch.injection);
@@ -106,6 +118,7 @@ impl Run {
             images: Vec::new(),
             by_pid: BTreeMap::new(),
             events: Vec::new(),
+            cpus,
             moves: 0,
             links: BTreeSet::new(),
             blind_spots: Vec::new(),
@@ -131,7 +144,8 @@ impl Run {
                     run.ended(tid, end);
                 }
                 Wait::Stopped(stopped, stop) => {
-                    let first = stop == Stop::Exec && !executed && stopped.tid() == pid;
+                    // Of any process: a sandbox's hook may have forked to enter its name space.
+                    let first = stop == Stop::Exec && !executed;
                     // A thread that is gone tells its end by a later wait.
                     let _: Result<(), Gone> = run.stopped(stopped, stop);
                     if first {
@@ -199,8 +213,12 @@ impl Run {
     fn stopped(&mut self, mut stopped: Stopped, stop: Stop) -> Result<(), Gone> {
         let tid = stopped.tid();
         if !self.tasks.contains_key(&tid) {
-            // Born, but its maker has not told yet: wait for that, to know who made it.
+            // Born, but its maker has not told yet: wait for that, to know who made it. A maker
+            // that was killed never tells.
             self.held.insert(tid, stopped);
+            if self.is_orphan(tid) {
+                self.take_in(tid, 0);
+            }
             return Ok(());
         }
         match stop {
@@ -295,6 +313,8 @@ impl Run {
         image.environment = None;
         image.unwinder = None;
         image.stale = true;
+        image.lost_threads |= std::mem::take(&mut image.has_threads);
+        self.take_in_orphans(process, false);
         self.prepare_image(stopped)
     }
 
@@ -317,37 +337,59 @@ impl Run {
             }
         }
         if let Some(process) = process {
-            self.take_in_orphans(process);
+            self.take_in_orphans(process, matches!(status, Status::Signaled(_)));
         }
     }
 
-    /// Lets held threads go whose maker died before it could tell of them: otherwise they would
-    /// wait for ever.
-    fn take_in_orphans(&mut self, process: usize) {
+    /// True if nobody is left who could tell of a held thread.
+    fn is_orphan(&self, tid: i32) -> bool {
+        if self.live.reason().is_some() {
+            return true; // Everything is being killed, so its maker may be too.
+        }
+        let Some((group, parent)) = identity(tid) else {
+            return false; // Gone already; its end will be told.
+        };
+        let family = if group == tid { parent } else { group };
+        let process = self.by_pid.get(&family);
+        // An exec kills the other threads of its process, perhaps in the midst of a birth.
+        process.is_none_or(|&process| self.images[process].lost_threads)
+    }
+
+    /// Lets held threads go whose maker ended before it could tell of them: otherwise they would
+    /// wait for ever. `violent` if the maker had no time to tell.
+    fn take_in_orphans(&mut self, process: usize, violent: bool) {
         let held: Vec<i32> = self.held.keys().copied().collect();
         for tid in held {
-            let Some((group, parent)) = identity(tid) else {
-                continue;
-            };
-            let own = self.processes[process].pid;
-            if group != tid && group != own {
-                continue; // A thread of another process, whose maker lives.
+            if violent || self.is_orphan(tid) {
+                self.take_in(tid, process);
             }
-            if group == tid && parent != own && self.by_pid.contains_key(&parent) {
-                continue; // A child of another process that lives.
-            }
-            let key = mix(u64::from(self.processes[process].id.0), u64::MAX);
-            if group == tid {
-                self.add_process(tid, Some(process), key);
-            } else {
+        }
+    }
+
+    /// Takes a held thread in as the child or thread of a process, without knowing which of its
+    /// threads made it.
+    fn take_in(&mut self, tid: i32, process: usize) {
+        let family = identity(tid);
+        let known = |pid| self.by_pid.get(&pid).copied();
+        match family {
+            Some((group, _)) if group != tid => {
+                let process = known(group).unwrap_or(process);
                 self.processes[process].threads += 1;
                 let thread = self.processes[process].threads;
+                let key = mix(u64::from(self.processes[process].id.0), u64::from(thread));
                 self.add_task(tid, process, thread, key);
             }
-            if let Some(mut stopped) = self.held.remove(&tid) {
-                self.arm(&mut stopped);
-                let _ = stopped.resume(Resume::Free, 0);
+            _ => {
+                let process = family
+                    .and_then(|(_, parent)| known(parent))
+                    .unwrap_or(process);
+                let key = mix(self.processes.len() as u64, u64::MAX);
+                self.add_process(tid, Some(process), key);
             }
+        }
+        if let Some(mut stopped) = self.held.remove(&tid) {
+            self.arm(&mut stopped);
+            let _ = stopped.resume(Resume::Free, 0);
         }
     }
 

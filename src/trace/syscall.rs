@@ -20,6 +20,8 @@ pub(crate) enum Group {
     Identity,
     /// Kernel, processors, memory.
     System,
+    /// Births that could escape the tracer: always.
+    Birth,
     /// What can escape the tracer's sight: `io_uring`, ptrace, namespaces.
     Blind,
     /// `fstat`: only where times or inode numbers are steered.
@@ -174,11 +176,16 @@ calls! {
     }
     Blind {
         Ptrace "ptrace" 101 117,
+        Unshare "unshare" 272 97,
         Setns "setns" 308 268,
         OpenByHandleAt "open_by_handle_at" 304 265,
         ProcessVmReadv "process_vm_readv" 310 270,
         ProcessVmWritev "process_vm_writev" 311 271,
         IoUringSetup "io_uring_setup" 425 425,
+    }
+    Birth {
+        Clone "clone" 56 220,
+        Clone3 "clone3" 435 435,
     }
     Status {
         Fstat "fstat" 5 80,

@@ -8,9 +8,10 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
-use std::ops::Range;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::{Deref, Range};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,14 +62,37 @@ pub(crate) struct Mapping {
     pub(crate) path: Arc<Path>,
 }
 
+/// Bytes of a file, shared by the unwinders of all processes that map it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shared(Arc<Vec<u8>>);
+
+impl Deref for Shared {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Shared {
+    /// Reads part of a file. Read rather than mapped: a file that is cut short meanwhile must not
+    /// end svhcheck.
+    fn read(mut file: &File, offset: u64, size: u64) -> Option<Self> {
+        file.seek(SeekFrom::Start(offset)).ok()?;
+        let mut bytes = Vec::with_capacity(usize::try_from(size).ok()?);
+        file.take(size).read_to_end(&mut bytes).ok()?;
+        (bytes.len() as u64 == size).then(|| Self(Arc::new(bytes)))
+    }
+}
+
 /// The unwind tables of one mapped file.
 #[derive(Debug)]
 pub(crate) struct Tables {
     /// Executable segments: file offset, size, address as stated.
     segments: Vec<(u64, u64, u64)>,
     text: Option<Range<u64>>,
-    frames: Option<(Range<u64>, Arc<[u8]>)>,
-    index: Option<(Range<u64>, Arc<[u8]>)>,
+    frames: Option<(Range<u64>, Shared)>,
+    index: Option<(Range<u64>, Shared)>,
 }
 
 /// Unwinds the stacks of one process.
@@ -78,7 +102,7 @@ pub(crate) struct Unwinder {
     /// Start of each mapping whose tables the unwinder has, with the mapping's bias; `None` if its
     /// file cannot be read.
     loaded: Vec<(u64, Option<u64>)>,
-    inner: UnwinderNative<Arc<[u8]>, MayAllocateDuringUnwind>,
+    inner: UnwinderNative<Shared, MayAllocateDuringUnwind>,
     cache: CacheNative<MayAllocateDuringUnwind>,
 }
 
@@ -234,10 +258,7 @@ impl Tables {
         let data = |name| {
             let section = elf.section_by_name(name)?;
             let (offset, size) = section.file_range()?;
-            let mut bytes = vec![0; usize::try_from(size).ok()?];
-            // Read rather than mapped: a file that is cut short meanwhile must not end svhcheck.
-            file.read_exact_at(&mut bytes, offset).ok()?;
-            Some((range(name)?, Arc::from(bytes)))
+            Some((range(name)?, Shared::read(file, offset, size)?))
         };
         Some(Self {
             segments,
@@ -251,14 +272,14 @@ impl Tables {
         mapping.bias(&self.segments)
     }
 
-    fn sections(&self) -> ExplicitModuleSectionInfo<Arc<[u8]>> {
+    fn sections(&self) -> ExplicitModuleSectionInfo<Shared> {
         ExplicitModuleSectionInfo {
             base_svma: 0,
             text_svma: self.text.clone(),
             eh_frame_svma: self.frames.as_ref().map(|(range, _)| range.clone()),
-            eh_frame: self.frames.as_ref().map(|(_, data)| Arc::clone(data)),
+            eh_frame: self.frames.as_ref().map(|(_, data)| data.clone()),
             eh_frame_hdr_svma: self.index.as_ref().map(|(range, _)| range.clone()),
-            eh_frame_hdr: self.index.as_ref().map(|(_, data)| Arc::clone(data)),
+            eh_frame_hdr: self.index.as_ref().map(|(_, data)| data.clone()),
             ..ExplicitModuleSectionInfo::default()
         }
     }

@@ -8,10 +8,17 @@
 )]
 
 mod artifact;
+mod check;
 mod inspect;
+mod interrupt;
 mod oracle;
+mod patterns;
+mod record;
 mod sandbox;
 mod sandbox_hostile;
+mod strategies;
 mod support;
 mod trace;
 mod trace_steer;
+mod trouble;
+mod workspace;

@@ -337,6 +337,28 @@ fn foreign_calls_are_reported_and_not_misread() {
 }
 
 #[test]
+fn no_child_can_hide() {
+    let test = "no_child_can_hide";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(program) = compile_c(test, "accesses", folder.path()) else {
+        return;
+    };
+    let trace = quiet(&program, &["hide"], folder.path()).run().unwrap();
+    assert_eq!(trace.status, Status::Exited(0));
+    assert_eq!(trace.processes.len(), 3);
+    let spots = [(trace.processes[0].id, BlindSpot::Untraced)];
+    assert_eq!(trace.blind_spots, spots);
+    let hidden = folder.path().canonicalize().unwrap().join("hidden");
+    let opens = trace.events.iter().filter(|event| {
+        event
+            .access
+            .path()
+            .is_some_and(|path| path.absolute == hidden)
+    });
+    assert_eq!(opens.count(), 2);
+}
+
+#[test]
 fn output_is_read_while_the_command_runs() {
     let mut session = Command::new("/bin/sh")
         .args(["-c", "read line; echo got $line >&2; exit 3"])
@@ -388,11 +410,11 @@ fn a_killed_run_leaves_nothing() {
             .unwrap(),
     );
 
-    let trace = quiet(&program, &["bomb"], folder.path())
-        .max_processes(50)
-        .run()
-        .unwrap();
-    assert_eq!(trace.stopped, Some(Cut::Processes));
+    for _ in 0..5 {
+        let bomb = quiet(&program, &["bomb"], folder.path());
+        let trace = bomb.max_processes(50).run().unwrap();
+        assert_eq!(trace.stopped, Some(Cut::Processes));
+    }
     assert!(begun.elapsed() < Duration::from_secs(60));
     assert_eq!(running(&program), 0);
 }
@@ -490,6 +512,25 @@ fn what_cannot_start_says_why() {
     assert!(error.to_string().contains("working directory"));
     let error = Command::new("/bin/true").args(["a\0b"]).run().unwrap_err();
     assert!(matches!(error, TraceError::Nul(_)));
+}
+
+#[test]
+fn a_refusal_says_what_to_try() {
+    let strace = || scrubbed("strace");
+    let there = strace().arg("-V").stdout(StdStdio::null()).status().is_ok();
+    if !require("a_refusal_says_what_to_try", "strace", there) {
+        return;
+    }
+    let ours = svhcheck();
+    let output = strace()
+        .args(["-f", "-o", "/dev/null"])
+        .arg(ours.get_program())
+        .args(["trace", "--", "/bin/true"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("another tracer"), "{text}");
 }
 
 #[test]

@@ -78,6 +78,22 @@ fn pinned_runs_are_equal_and_varied_ones_are_not() {
 }
 
 #[test]
+fn a_run_kept_on_one_processor_is_not_told() {
+    let name = "a_run_kept_on_one_processor_is_not_told";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(program) = compile_c(name, "accesses", folder.path()) else {
+        return;
+    };
+    let told = |command: Command| {
+        let (trace, text) = output(command);
+        assert!(trace.events.iter().all(|event| !event.injected));
+        text.split_whitespace().nth(10).unwrap().to_owned()
+    };
+    let command = || quiet(&program, &["answers"], folder.path());
+    assert_eq!(told(command()), told(command().on_cpu(0)));
+}
+
+#[test]
 fn times_shift_and_run() {
     let name = "times_shift_and_run";
     let folder = tempfile::tempdir().unwrap();
@@ -309,6 +325,15 @@ fn the_code_behind_an_access_is_named() {
         .filter(random)
         .filter(|event| !by_macro(&event.frames));
     assert!(others.count() >= 1, "rustc's own reads are told apart");
+
+    let line = guilty[0]
+        .frames
+        .iter()
+        .filter_map(|frame| frame.line.as_ref());
+    assert!(
+        line.clone().any(|line| line.file.ends_with("hazards.rs")),
+        "no line of the macro's own source"
+    );
 
     let trace = watched("listing");
     let lists = trace

@@ -149,10 +149,12 @@ fn details(access: &Access) -> (&'static str, Value) {
             path: file,
             argv,
             env,
+            directory,
         } => {
             let mut value = path(file);
             value["argv"] = list(argv);
             value["env"] = list(env);
+            value["directory"] = string(directory);
             ("exec", value)
         }
         Access::Enter { path: file } => ("enter", path(file)),

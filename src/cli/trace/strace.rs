@@ -54,7 +54,9 @@ fn arguments(event: &Event) -> String {
             format!("{}, {}", given(from), given(to))
         }
         Access::Symlink { says, path } => format!("{}, {}", quote(says), given(path)),
-        Access::Exec { path, argv, env } => {
+        Access::Exec {
+            path, argv, env, ..
+        } => {
             let argv: Vec<String> = argv.iter().map(quote).collect();
             format!("{}, [{}], {} vars", given(path), argv.join(", "), env.len())
         }

@@ -10,7 +10,7 @@ use fs_err as fs;
 
 use super::CargoError;
 use super::members::Member;
-use crate::project::recorded::Record;
+use crate::project::recorded::{Record, RecordError};
 use crate::project::{Action, Package, TargetKind};
 use crate::rustc::depinfo::DepInfo;
 
@@ -99,7 +99,7 @@ pub(super) fn script_env(messages: &[Message]) -> BTreeMap<String, BTreeSet<OsSt
 pub(super) struct Records(Vec<Record>);
 
 impl Records {
-    pub(super) fn read(folder: &Path) -> Result<Self, CargoError> {
+    pub(super) fn read(folder: &Path) -> Result<Self, RecordError> {
         let mut paths: Vec<PathBuf> = fs::read_dir(folder)?
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<_, _>>()?;
@@ -171,7 +171,8 @@ pub(super) fn action(
         Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => DepInfo::default(),
     };
-    let mut declared: BTreeSet<OsString> = dep_info.env.keys().map(OsString::from).collect();
+    let dep_env: BTreeSet<OsString> = dep_info.env.keys().map(OsString::from).collect();
+    let mut declared = dep_env.clone();
     declared.extend(script.into_iter().flatten().cloned());
     declared.extend(record.env.keys().filter(|name| set_by_cargo(name)).cloned());
     let outputs = record.outputs();
@@ -190,6 +191,7 @@ pub(super) fn action(
         out_dir: record.env.get(OsStr::new("OUT_DIR")).map(PathBuf::from),
         env: record.env.clone(),
         declared_env: declared,
+        dep_env,
         cwd: record.cwd.clone(),
         inputs: dep_info.files,
         outputs,

@@ -9,11 +9,11 @@ use fs_err as fs;
 use super::CargoError;
 use crate::project::recorded;
 
-/// The workspace's recording area, held for the time of one check.
+/// The workspace's recording area.
 pub(super) struct Area {
     pub(super) folder: PathBuf,
-    /// Its lock ends with the file.
-    _lock: File,
+    /// The area belongs to one check while this is open.
+    pub(super) lock: File,
 }
 impl Area {
     /// Creates and locks the folder, and clears what a killed check left.
@@ -43,7 +43,7 @@ impl Area {
         }
         Ok(Self {
             folder: folder.to_path_buf(),
-            _lock: lock,
+            lock,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use cargo_metadata::{Message, MetadataCommand};
@@ -13,10 +13,14 @@ use super::{CargoError, Request};
 use crate::interrupt::Interrupt;
 
 /// `cargo`, in the scrubbed environment. The one on PATH: `CARGO` may name an outer cargo that
-/// runs us, for another workspace and toolchain.
+/// runs us, for another workspace and toolchain. Without the user's wrappers, which `cargo
+/// metadata` runs too: an empty variable overrides the configuration.
 pub(super) fn cargo(env: &BTreeMap<OsString, OsString>, folder: &Path) -> Command {
     let mut command = Command::new("cargo");
     command.env_clear().envs(env).current_dir(folder);
+    command
+        .env("RUSTC_WRAPPER", "")
+        .env("RUSTC_WORKSPACE_WRAPPER", "");
     command
 }
 
@@ -121,13 +125,15 @@ fn metadata_args(args: &[OsString]) -> Vec<String> {
 pub(super) fn metadata(
     request: &Request,
     env: &BTreeMap<OsString, OsString>,
+    interrupt: &Interrupt,
 ) -> Result<cargo_metadata::Metadata, CargoError> {
-    let output = cargo(env, &request.folder)
+    let mut command = cargo(env, &request.folder);
+    command
         .args(["metadata", "--format-version", "1"])
         .args(metadata_args(&request.cargo_args))
-        .stdin(Stdio::null())
-        .output()
-        .map_err(CargoError::Start)?;
+        .stdin(Stdio::null());
+    // It may wait long, for the network or for another cargo's lock.
+    let output = interrupt.output(&mut command).map_err(CargoError::Start)?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let message = stderr.trim().trim_start_matches("error: ");
@@ -141,11 +147,21 @@ pub(super) fn metadata(
 
 /// A wrapper that the user has (sccache, clippy-driver) would answer from a cache or run another
 /// compiler; the recording goes without it and says so.
-pub(super) fn wrappers_switched_off(root: &Path) -> Vec<String> {
+///
+/// Cargo reads configuration in the folder where it runs, in all above it, and in its home.
+pub(super) fn wrappers_switched_off(
+    folder: &Path,
+    env: &BTreeMap<OsString, OsString>,
+) -> Vec<String> {
     const KEYS: [(&str, &str); 2] = [
         ("RUSTC_WRAPPER", "rustc-wrapper"),
         ("RUSTC_WORKSPACE_WRAPPER", "rustc-workspace-wrapper"),
     ];
+    let path = |name: &str| env.get(OsStr::new(name)).map(PathBuf::from);
+    let home = path("CARGO_HOME").or_else(|| Some(path("HOME")?.join(".cargo")));
+    let above = folder.ancestors().map(|folder| folder.join(".cargo"));
+    let mut folders: Vec<PathBuf> = above.collect();
+    folders.extend(home.filter(|home| !folders.contains(home)));
     let mut found = Vec::new();
     for (variable, key) in KEYS {
         for variable in [variable.to_owned(), format!("CARGO_BUILD_{variable}")] {
@@ -156,9 +172,9 @@ pub(super) fn wrappers_switched_off(root: &Path) -> Vec<String> {
                 ));
             }
         }
-        for folder in root.ancestors() {
+        for folder in &folders {
             for name in ["config.toml", "config"] {
-                let path = folder.join(".cargo").join(name);
+                let path = folder.join(name);
                 let Ok(text) = fs::read_to_string(&path) else {
                     continue;
                 };

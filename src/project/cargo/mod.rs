@@ -88,8 +88,13 @@ pub enum CargoError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// A record is damaged.
-    #[error(transparent)]
-    Record(#[from] RecordError),
+    #[error("{source}; remove {} and run again", .folder.display())]
+    Record {
+        /// What is wrong with it.
+        source: RecordError,
+        /// The recording area.
+        folder: PathBuf,
+    },
     /// rustc does not answer.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
@@ -106,7 +111,7 @@ pub enum CargoError {
 pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoError> {
     command::reject_reserved(&request.cargo_args)?;
     let env = command::scrubbed(std::env::vars_os().collect());
-    let metadata = command::metadata(request, &env)?;
+    let metadata = command::metadata(request, &env, interrupt)?;
     let root = metadata.workspace_root.as_std_path();
     let members = Members::of(&metadata);
     let folder = request.folder.strip_prefix(root).unwrap_or(Path::new(""));
@@ -126,14 +131,13 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
     let (build_dir, records) = area.recording(bootstrap)?;
     let scratch = area.scratch()?;
 
-    let mut notes = command::wrappers_switched_off(root);
+    let mut notes = command::wrappers_switched_off(&request.folder, &env);
     let mut cargo = command::cargo(&env, &request.folder);
     cargo
         .args(["build", "--message-format=json-render-diagnostics"])
         .args(["--config", "build.incremental=false", "--target-dir"])
         .arg(&build_dir)
         .env("RUSTC_WRAPPER", std::env::current_exe()?)
-        .env("RUSTC_WORKSPACE_WRAPPER", "")
         .env(RECORD_VAR, &records);
     if bootstrap {
         cargo.env(BOOTSTRAP_VAR, "1");
@@ -151,11 +155,15 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
         root: root.to_path_buf(),
         actions: Vec::new(),
         without_metadata: Vec::new(),
+        lock: area.lock,
         scratch,
         notes: Vec::new(),
         bootstrap,
     };
-    let known = Records::read(&records)?;
+    let known = Records::read(&records).map_err(|source| CargoError::Record {
+        source,
+        folder: area.folder.clone(),
+    })?;
     let script_env = actions::script_env(&messages);
     for message in &messages {
         let Message::CompilerArtifact(artifact) = message else {

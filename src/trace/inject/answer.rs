@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::libc;
+use nix::sched::CpuSet;
 
 use super::listing::Listing;
 use super::stream::{Stream, digest, mix};
@@ -56,8 +57,10 @@ pub(crate) enum Patch {
         host: Option<Vec<u8>>,
         kernel: Option<Vec<u8>>,
     },
-    /// Change the processor mask.
+    /// Change the processor mask to so many.
     Cpus(u32),
+    /// Change the processor mask to these.
+    Mask(CpuSet),
     /// Change `struct stat` or `struct statx`.
     Status {
         path: PathBuf,
@@ -78,6 +81,9 @@ const THREADS_PER_PROCESS: u32 = 1000;
 impl Run {
     /// The answer to a call that some rule may concern.
     pub(crate) fn answer(&mut self, tid: i32, call: &Call<'_>) -> Answer {
+        if self.is_absent(call) {
+            return Answer::Return(-i64::from(libc::ENOENT));
+        }
         let memory = Memory::new(tid);
         let answer = match call.sys {
             Sys::Getrandom => self.random(tid, call, &memory),
@@ -90,6 +96,7 @@ impl Run {
                 self.status(tid, call)
             }
             sys if OPENS.contains(&sys) => self.open(tid, call, &memory),
+            // (A rule for numbers and one for processors at once: the latter wins.)
             Sys::SchedGetaffinity => self.processors(call).or_else(|| self.real_numbers(call)),
             _ => self.real_numbers(call),
         };
@@ -135,9 +142,12 @@ impl Run {
         };
         let now = match (is_wall(*clock), time) {
             (true, Time::Fixed(at)) => at,
-            (false, Time::Fixed(_)) => {
+            (false, Time::Fixed(at)) => {
                 let (_, looks) = self.draw(tid, rule);
-                STEADY_START + STEADY_STEP * u32::try_from(looks).unwrap_or(u32::MAX)
+                // Another time of day is another speed, or what measures a span would see none.
+                let step =
+                    STEADY_STEP + Duration::from_nanos(u64::from(at.subsec_nanos() % 100_000));
+                STEADY_START + step * u32::try_from(looks).unwrap_or(u32::MAX)
             }
             (false, _) => return None,
             (true, Time::Shifted(seconds)) => {
@@ -203,14 +213,16 @@ impl Run {
             _ => None,
         });
         let inode = self.inode_rule(call);
-        if order.is_none() && inode.is_none() {
+        let [fd, buffer, room, ..] = call.args;
+        let hidden = self.hidden_entries(tid, call, int(fd));
+        if order.is_none() && inode.is_none() && hidden.is_empty() {
             return None;
         }
-        let [fd, buffer, room, ..] = call.args;
         let key = (self.tasks[&tid].process, int(fd));
         if !self.steering.listings.contains_key(&key) {
             // A refusal (not a directory, no permission) is left to the kernel to tell.
             let mut listing = Listing::read(tid, int(fd)).ok()?;
+            listing.leave_out(&hidden);
             if let Some((_, order)) = order {
                 listing.order(order);
             }
@@ -232,6 +244,32 @@ impl Run {
         };
         let length = i64::try_from(bytes.len()).unwrap_or(0);
         Some(written(memory, buffer, &bytes, length))
+    }
+
+    /// Whether a call names what is said not to be there, or something below it.
+    fn is_absent(&self, call: &Call<'_>) -> bool {
+        // What is listed was opened, so it is there.
+        let path = match call.access {
+            Access::List { .. } => return false,
+            access => access.path(),
+        };
+        path.is_some_and(|path| {
+            let mut hidden = self.watch.injection.hidden(call.frames);
+            hidden.any(|own| path.absolute.starts_with(own) || path.place().starts_with(own))
+        })
+    }
+
+    /// Names in the directory behind `fd` that are said not to be there.
+    fn hidden_entries(&self, tid: i32, call: &Call<'_>, fd: i32) -> Vec<Vec<u8>> {
+        let mut hidden = self.watch.injection.hidden(call.frames).peekable();
+        if hidden.peek().is_none() {
+            return Vec::new();
+        }
+        let directory = descriptor(tid, fd).unwrap_or_default();
+        let inside = hidden.filter(|own| own.parent() == Some(&directory));
+        inside
+            .filter_map(|own| Some(own.file_name()?.as_bytes().to_vec()))
+            .collect()
     }
 
     /// Rewinding or seeking in a directory that we list.
@@ -314,11 +352,14 @@ impl Run {
 
     fn processors(&self, call: &Call<'_>) -> Option<Answer> {
         let injection = &self.watch.injection;
-        let (_, count) = injection.find(call.frames, |steer| match steer {
+        let chosen = injection.find(call.frames, |steer| match steer {
             Steer::Cpus(count) => Some(*count),
             _ => None,
-        })?;
-        Some(Answer::Patch(Patch::Cpus(count)))
+        });
+        if let Some((_, count)) = chosen {
+            return Some(Answer::Patch(Patch::Cpus(count)));
+        }
+        self.cpus.map(|cpus| Answer::Patch(Patch::Mask(cpus)))
     }
 
     fn inode_rule(&self, call: &Call<'_>) -> Option<u64> {
@@ -377,6 +418,14 @@ impl Run {
                     limit_mask(&mut mask, count);
                     let _ = memory.write(args[2], &mask);
                 }
+            }
+            Patch::Mask(cpus) => {
+                let length = usize::try_from(value).unwrap_or(0);
+                let mut mask = vec![0_u8; length];
+                for bit in (0..length * 8).filter(|&bit| cpus.is_set(bit).unwrap_or(false)) {
+                    mask[bit / 8] |= 1 << (bit % 8);
+                }
+                let _ = memory.write(args[2], &mask);
             }
             Patch::Status { path, times, inode } => {
                 self.patch_status(&memory, sys, args, &path, (times, inode));

@@ -50,6 +50,11 @@ impl Listing {
         Ok(Self { entries, next: 0 })
     }
 
+    /// Drops the entries of these names.
+    pub(super) fn leave_out(&mut self, names: &[Vec<u8>]) {
+        self.entries.retain(|entry| !names.contains(&entry.name));
+    }
+
     /// Puts the entries in order; `.` and `..` stay in front.
     pub(super) fn order(&mut self, order: DirOrder) {
         let is_dot = |entry: &Entry| entry.name == b"." || entry.name == b"..";

@@ -13,6 +13,7 @@ mod substitute;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +46,10 @@ pub enum Steer {
     Cpus(u32),
     /// The times of every file.
     FileTimes(FileTimes),
+    /// This file or folder is not there: calls that name it fail, and lists leave it out.
+    Absent(PathBuf),
+    /// This file holds these bytes when it is opened for reading.
+    Content(PathBuf, Arc<[u8]>),
     /// Inode numbers are made from this seed and the path by which a file was first seen.
     Inode(u64),
 }
@@ -53,7 +58,8 @@ pub enum Steer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Time {
-    /// The wall clock stands here (since 1970). The steady clocks advance by 10 µs with each look,
+    /// The wall clock stands here (since 1970). The steady clocks advance with each look, by 10 µs
+    /// and a little more that depends on the fraction of the second,
     /// so that a loop with a deadline comes to its end.
     Fixed(Duration),
     /// The wall clock is this many seconds ahead (or behind). Steady clocks are left alone.
@@ -111,7 +117,8 @@ impl Injection {
         self
     }
 
-    /// Steers only calls whose innermost frames satisfy `who`.
+    /// Steers only calls whose innermost frames satisfy `who`. (It is asked with no frames for what
+    /// belongs to no code, such as the random bytes that a new program starts with.)
     #[must_use]
     pub fn steer_for(
         mut self,
@@ -146,7 +153,7 @@ impl Injection {
         let mut groups = Vec::new();
         for rule in &self.rules {
             match rule.steer {
-                Steer::DirOrder(_) => groups.push(Group::Seek),
+                Steer::DirOrder(_) | Steer::Absent(_) => groups.push(Group::Seek),
                 Steer::Pid(_) => groups.push(Group::Signal),
                 Steer::FileTimes(_) => groups.push(Group::Status),
                 Steer::Inode(_) => groups.extend([Group::Status, Group::Seek]),
@@ -154,6 +161,16 @@ impl Injection {
             }
         }
         groups
+    }
+
+    /// What is said not to be there, for these frames.
+    pub(crate) fn hidden<'a>(&'a self, frames: &'a [Frame]) -> impl Iterator<Item = &'a PathBuf> {
+        let applies = |rule: &&Rule| rule.who.as_ref().is_none_or(|who| who(frames));
+        let applying = self.rules.iter().filter(applies);
+        applying.filter_map(|rule| match &rule.steer {
+            Steer::Absent(path) => Some(path),
+            _ => None,
+        })
     }
 
     /// The first rule for these frames that `chosen` accepts, with its number.
@@ -223,13 +240,15 @@ const OPENS: [Sys; 3] = [Sys::Open, Sys::Openat, Sys::Openat2];
 
 fn concerns(steer: &Steer) -> &'static [Sys] {
     use Sys::{
-        ClockGettime, Fstat, Getdents64, Getpgid, Getpid, Getppid, Getrandom, Getsid, Gettid,
-        Gettimeofday, Kill, Lseek, Lstat, Newfstatat, Open, Openat, Openat2, PidfdOpen, Prlimit64,
-        RtSigqueueinfo, RtTgsigqueueinfo, SchedGetaffinity, SchedSetaffinity, Stat, Statx, Tgkill,
-        Time, Tkill, Uname,
+        Access, ClockGettime, Execve, Faccessat, Faccessat2, Fstat, Getdents64, Getpgid, Getpid,
+        Getppid, Getrandom, Getsid, Gettid, Gettimeofday, Kill, Lseek, Lstat, Newfstatat, Open,
+        Openat, Openat2, PidfdOpen, Prlimit64, Readlink, Readlinkat, RtSigqueueinfo,
+        RtTgsigqueueinfo, SchedGetaffinity, SchedSetaffinity, Stat, Statx, Tgkill, Time, Tkill,
+        Uname,
     };
     match steer {
         Steer::Randomness(_) => &[Getrandom, Open, Openat, Openat2],
+        Steer::Content(..) => &OPENS,
         Steer::Time(_) => &[ClockGettime, Gettimeofday, Time],
         Steer::DirOrder(_) => &[Getdents64, Lseek],
         Steer::Pid(_) => &[
@@ -250,6 +269,10 @@ fn concerns(steer: &Steer) -> &'static [Sys] {
         ],
         Steer::Host(_) | Steer::Kernel(_) => &[Uname, Open, Openat, Openat2],
         Steer::Cpus(_) => &[SchedGetaffinity, Open, Openat, Openat2],
+        Steer::Absent(_) => &[
+            Open, Openat, Openat2, Stat, Lstat, Newfstatat, Statx, Access, Faccessat, Faccessat2,
+            Readlink, Readlinkat, Execve, Getdents64, Lseek,
+        ],
         Steer::FileTimes(_) => &[Stat, Lstat, Fstat, Newfstatat, Statx],
         Steer::Inode(_) => &[Stat, Lstat, Fstat, Newfstatat, Statx, Getdents64, Lseek],
     }

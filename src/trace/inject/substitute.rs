@@ -17,6 +17,9 @@ pub(super) fn content(
     path: &Path,
     seed: impl FnOnce(u64) -> u64,
 ) -> Option<Vec<u8>> {
+    if let Steer::Content(own, bytes) = steer {
+        return (path == own).then(|| bytes.to_vec());
+    }
     let path = path.as_os_str().as_bytes();
     match steer {
         Steer::Randomness(chosen) => match path {

@@ -1,0 +1,375 @@
+//! What a compile was seen to ask of the world, and which code asked: the tracer's record, reduced
+//! to what macros (or a build script) did.
+//!
+//! rustc's own doings are left out: only code of the watched files (a macro's shared library, a
+//! build script's program) and of processes that it started counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::plan::variation::{Change, Variation};
+use crate::trace::{
+    Access, Command, Event, Frame, Injection, ModuleCache, ProcessId, Steer, Sys, Trace,
+};
+
+/// What is watched in a run.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// What is known of mapped files, shared by all runs.
+    pub modules: ModuleCache,
+    /// Files whose code is watched: proc macros' shared libraries, build scripts' programs.
+    pub suspects: Arc<BTreeSet<PathBuf>>,
+    /// Files and folders whose use by a suspect is no news.
+    pub known: Arc<BTreeSet<PathBuf>>,
+}
+
+/// One thing that watched code asked of the world.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sighting {
+    /// What.
+    pub what: What,
+    /// The watched file whose code it was.
+    pub module: PathBuf,
+    /// The innermost function of that file's own crate, demangled.
+    pub function: Option<String>,
+    /// File and line of that function, where debug information tells them.
+    pub location: Option<String>,
+    /// The program, if a process that the code started did it.
+    pub program: Option<OsString>,
+}
+
+/// What code asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// Random bytes.
+    Random,
+    /// The time.
+    Clock,
+    /// A directory's entries.
+    List(PathBuf),
+    /// A file's content.
+    Read(PathBuf),
+    /// A file's status.
+    Status(PathBuf),
+    /// A file or folder that is not there.
+    Missing(PathBuf),
+    /// A change to a file.
+    Write(PathBuf),
+    /// Another program.
+    Exec(Vec<OsString>),
+    /// The network.
+    Network,
+    /// Kernel's and host's names.
+    Uname,
+    /// The number of processors.
+    Cpus,
+    /// A process or thread number.
+    Pid,
+    /// A user or group number.
+    User,
+    /// An environment variable, and whether it was set.
+    Variable(OsString, bool),
+}
+
+impl What {
+    /// The variations that could change the answer.
+    pub fn variations(&self) -> &'static [Variation] {
+        match self {
+            What::Random => &[Variation::Randomness],
+            What::Clock => &[Variation::Time],
+            What::List(_) => &[Variation::DirOrder],
+            What::Status(_) => &[Variation::Mtime, Variation::Inode],
+            What::Uname => &[Variation::Hostname, Variation::Kernel],
+            What::Cpus => &[Variation::Cpus],
+            What::Pid => &[Variation::Pid],
+            _ => &[],
+        }
+    }
+}
+
+impl Watch {
+    /// Sets up `command` to be watched, and steered as `changes` say.
+    pub(super) fn watch(&self, command: Command, changes: &[Change]) -> Command {
+        let mut injection = Injection::new();
+        for change in changes {
+            injection = match change {
+                Change::Steer(_, steer, None) => injection.steer(steer.clone()),
+                Change::Steer(_, steer, Some(modules)) => {
+                    let modules: BTreeSet<PathBuf> = modules.iter().cloned().collect();
+                    let who = move |frames: &[Frame]| responsible(frames, &modules).is_some();
+                    injection.steer_for(who, steer.clone())
+                }
+                Change::Hide(path) => injection.steer(Steer::Absent(path.clone())),
+                Change::Garble(path) => {
+                    injection.steer(Steer::Content(path.clone(), garbled(path)))
+                }
+                _ => injection,
+            };
+        }
+        if self.suspects.is_empty() {
+            return command.inject(injection).modules(self.modules.clone());
+        }
+        let known = Arc::clone(&self.known);
+        let suspects = Arc::clone(&self.suspects);
+        command
+            .inject(injection)
+            .modules(self.modules.clone())
+            .frames_for(move |access| is_news(access, &known))
+            .variables_for(move |frames| responsible(frames, &suspects).is_some())
+    }
+}
+
+/// The content of a file behind a line that no parser expects and no copy hides.
+fn garbled(path: &Path) -> Arc<[u8]> {
+    let mut bytes = b"\x01garbled by svhcheck\x01\n".to_vec();
+    // A file that cannot be read any more is garbled all the same.
+    bytes.extend(fs_err::read(path).unwrap_or_default());
+    bytes.into()
+}
+
+/// Whether an access is worth a look at the stack.
+fn is_news(access: &Access, known: &BTreeSet<PathBuf>) -> bool {
+    match access {
+        Access::Open { path, .. } | Access::Status { path } | Access::ReadLink { path } => {
+            !path.absolute.ancestors().any(|place| known.contains(place))
+        }
+        Access::Socket { .. } | Access::Enter { .. } | Access::Root { .. } => false,
+        _ => true,
+    }
+}
+
+/// The first frame that is not the C library's, if it is of one of `modules`, with the innermost
+/// function of that module's own crate.
+fn responsible<'a>(frames: &'a [Frame], modules: &BTreeSet<PathBuf>) -> Option<&'a Frame> {
+    let mut frames = frames.iter().skip_while(|frame| is_system(&frame.module));
+    frames
+        .next()
+        .filter(|frame| modules.contains(&*frame.module))
+}
+
+/// Whether a module belongs to the system: the C library, the dynamic loader, the vDSO.
+fn is_system(module: &Path) -> bool {
+    let name = module
+        .file_name()
+        .unwrap_or(OsStr::new(""))
+        .to_string_lossy();
+    [
+        "libc.so",
+        "libc-",
+        "libpthread",
+        "ld-linux",
+        "ld-musl",
+        "libgcc_s",
+        "[vdso]",
+        "linux-vdso",
+    ]
+    .iter()
+    .any(|prefix| name.starts_with(prefix))
+}
+
+/// Everything that watched code asked, sorted, each thing once.
+pub(super) fn sightings(mut trace: Trace, watch: &Watch) -> Vec<Sighting> {
+    let suspects = &watch.suspects;
+    let owners = owners(&trace, suspects);
+    trace.events.retain(|event| {
+        responsible(&event.frames, suspects).is_some() || owners.contains_key(&event.process)
+    });
+    watch.modules.symbolize(&mut trace.events);
+    let mut found = BTreeSet::new();
+    for event in &trace.events {
+        let Some(what) = what(event) else { continue };
+        let own = responsible(&event.frames, suspects)
+            .map(|frame| (frame.module.to_path_buf(), &event.frames[..]));
+        let owner = owners.get(&event.process);
+        let (module, frames, program) = match (own, owner) {
+            (Some((module, frames)), _) => (module, frames, None),
+            (None, Some(owner)) => (
+                owner.module.clone(),
+                &owner.frames[..],
+                Some(owner.program.clone()),
+            ),
+            (None, None) => continue,
+        };
+        let program = program.filter(|_| !matches!(what, What::Exec(_)));
+        // What a started program reads of the system and of itself says nothing about the macro.
+        if program.is_some()
+            && matches!(
+                what,
+                What::Random | What::Status(_) | What::Missing(_) | What::Variable(..) | What::Pid
+            )
+        {
+            continue;
+        }
+        let frame = own_function(frames, &module);
+        let function = frame
+            .and_then(|frame| frame.symbol.as_deref())
+            .map(str::to_owned);
+        let location = frame
+            .and_then(|frame| frame.line.as_ref())
+            .map(|line| format!("{}:{}", line.file, line.line));
+        found.insert(Sighting {
+            what,
+            module,
+            function,
+            location,
+            program,
+        });
+    }
+    found.into_iter().collect()
+}
+
+/// A process that watched code started, or a descendant of one.
+struct Owner {
+    module: PathBuf,
+    frames: Vec<Frame>,
+    program: OsString,
+}
+
+/// For every process that watched code started: whose it is. The call that executes the program is
+/// made on the code's own stack, in the child.
+fn owners(trace: &Trace, suspects: &BTreeSet<PathBuf>) -> BTreeMap<ProcessId, Arc<Owner>> {
+    let mut found: BTreeMap<ProcessId, Arc<Owner>> = BTreeMap::new();
+    for event in &trace.events {
+        let Access::Exec { argv, .. } = &event.access else {
+            continue;
+        };
+        if event.process == ProcessId(1) {
+            continue;
+        }
+        if let Some(frame) = responsible(&event.frames, suspects) {
+            let program = argv.first().cloned().unwrap_or_default();
+            let owner = Owner {
+                module: frame.module.to_path_buf(),
+                frames: event.frames.clone(),
+                program,
+            };
+            found.insert(event.process, Arc::new(owner));
+        }
+    }
+    for process in &trace.processes {
+        let inherited = process
+            .parent
+            .and_then(|parent| found.get(&parent).cloned());
+        if let (Some(owner), false) = (inherited, found.contains_key(&process.id)) {
+            found.insert(process.id, owner);
+        }
+    }
+    found
+}
+
+/// The innermost frame of the module's own code: not of std and the crates around it, which are
+/// linked into every module.
+fn own_function<'a>(frames: &'a [Frame], module: &Path) -> Option<&'a Frame> {
+    let stem = module.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = stem.strip_prefix("lib").unwrap_or(&stem);
+    let crate_name = stem.rsplit_once('-').map_or(stem, |(name, _)| name);
+    let named = || {
+        frames
+            .iter()
+            .filter(|frame| &*frame.module == module)
+            .filter_map(|frame| Some((frame, crate_of(frame.symbol.as_deref()?))))
+    };
+    let own = named().find(|(_, name)| *name == crate_name);
+    let foreign = || named().find(|(_, name)| !RUNTIME.contains(name));
+    own.or_else(foreign).map(|(frame, _)| frame)
+}
+
+/// Crates of the runtime, which are never to blame for what they are asked to do.
+const RUNTIME: &[&str] = &[
+    "std",
+    "core",
+    "alloc",
+    "proc_macro",
+    "hashbrown",
+    "std_detect",
+    "__rustc",
+    "getrandom",
+    "rand",
+    "rand_core",
+    "rand_chacha",
+];
+
+/// The crate of a demangled symbol: `<a::B as c::D>::f` is of `a`.
+fn crate_of(symbol: &str) -> &str {
+    let start = symbol.trim_start_matches(['<', '&', '*', '(', '[']);
+    let start = start
+        .strip_prefix("mut ")
+        .or_else(|| start.strip_prefix("dyn "))
+        .unwrap_or(start);
+    start
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .next()
+        .unwrap_or("")
+}
+
+fn what(event: &Event) -> Option<What> {
+    let failed = !event.outcome.succeeded();
+    Some(match &event.access {
+        Access::Random { .. } => What::Random,
+        Access::Clock { .. } => What::Clock,
+        Access::List { path } => What::List(path.place().to_path_buf()),
+        Access::Open { path, mode } if mode.write || mode.create => {
+            What::Write(path.place().to_path_buf())
+        }
+        Access::Open { path, .. } | Access::Status { path } | Access::ReadLink { path }
+            if failed =>
+        {
+            What::Missing(path.absolute.clone())
+        }
+        Access::Open { path, .. } if is_random_device(&path.absolute) => What::Random,
+        Access::Open { mode, .. } if mode.directory || mode.path_only => return None,
+        Access::Open { path, .. } => match path.absolute.to_str() {
+            Some(
+                "/proc/sys/kernel/hostname"
+                | "/etc/hostname"
+                | "/proc/sys/kernel/osrelease"
+                | "/proc/version",
+            ) => What::Uname,
+            Some("/proc/cpuinfo" | "/proc/stat") => What::Cpus,
+            _ => What::Read(path.place().to_path_buf()),
+        },
+        Access::Status { path } => What::Status(path.place().to_path_buf()),
+        Access::Change { path, .. } | Access::Symlink { path, .. } => {
+            What::Write(path.absolute.clone())
+        }
+        Access::Rename { to, .. } | Access::Link { to, .. } => What::Write(to.absolute.clone()),
+        Access::Exec { argv, .. } if !failed => What::Exec(argv.to_vec()),
+        Access::Connect { .. } | Access::Bind { .. } => What::Network,
+        Access::Identity => match event.call? {
+            Sys::Getpid | Sys::Gettid | Sys::Getppid => What::Pid,
+            _ => What::User,
+        },
+        Access::System => match event.call? {
+            Sys::Uname => What::Uname,
+            Sys::SchedGetaffinity | Sys::Getcpu | Sys::Sysinfo => What::Cpus,
+            _ => return None,
+        },
+        Access::Variable { name, value } => What::Variable(name.clone(), value.is_some()),
+        _ => return None,
+    })
+}
+
+fn is_random_device(path: &Path) -> bool {
+    [
+        "/dev/urandom",
+        "/dev/random",
+        "/proc/sys/kernel/random/uuid",
+    ]
+    .iter()
+    .any(|own| path == Path::new(own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_tell_their_crate() {
+        assert_eq!(crate_of("hash_macro::five"), "hash_macro");
+        assert_eq!(crate_of("<a::B as core::fmt::Debug>::fmt"), "a");
+        assert_eq!(crate_of("<&mut x::Y as z::Z>::f"), "x");
+        assert_eq!(crate_of("getrandom"), "getrandom");
+    }
+}
