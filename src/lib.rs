@@ -35,6 +35,9 @@ pub mod project;
 // What a command does, and answering its calls; Linux.
 pub mod trace;
 
+// What a command may see and write, and what enforces it; Linux.
+pub mod sandbox;
+
 // File formats: archives, objects, metadata.
 pub mod artifact;
 
@@ -44,5 +47,6 @@ pub mod rustc;
 // Leaves.
 pub mod bytes;
 pub mod digest;
+pub mod entry;
 pub mod interrupt;
 pub mod os_text;

@@ -22,11 +22,16 @@ const LAYERS: &[&[&str]] = &[
     &["project"],
     &["trace", "sandbox"],
     &["artifact", "rustc"],
-    &["digest", "bytes", "interrupt", "os_text"],
+    &["digest", "bytes", "entry", "interrupt", "os_text"],
 ];
 
 /// Modules in which `unsafe` may be expected (with a reason each).
-const UNSAFE_ALLOWED: &[&str] = &["src/trace/", "src/sandbox/", "src/artifact/mod.rs"];
+const UNSAFE_ALLOWED: &[&str] = &[
+    "src/trace/",
+    "src/sandbox/",
+    "src/entry.rs",
+    "src/artifact/mod.rs",
+];
 
 /// Longest file in lines; longer ones are listed with a reason.
 const MAX_LINES: usize = 600;

@@ -23,6 +23,7 @@ use super::spawn::{self, Launch};
 use super::state::Run;
 use super::syscall::Group;
 use super::unwind::Frame;
+use crate::entry::Entry;
 
 /// What becomes of one of the command's standard streams.
 #[derive(Debug, Default)]
@@ -44,9 +45,6 @@ pub(crate) type Asked = Arc<dyn Fn(&Access) -> bool + Send + Sync>;
 pub(crate) type Who = Arc<dyn Fn(&[Frame]) -> bool + Send + Sync>;
 /// Sees each event when it is complete.
 pub(crate) type Observer = Box<dyn FnMut(&Event) + Send>;
-
-/// Runs in the child between fork and exec.
-pub(crate) struct Hook(pub(crate) Box<dyn FnMut() -> io::Result<()> + Send>);
 
 /// How a run is watched, apart from what is run.
 #[derive(Default)]
@@ -71,7 +69,7 @@ pub struct Command {
     fixed_addresses: bool,
     umask: Option<u32>,
     timeout: Option<Duration>,
-    hook: Option<Hook>,
+    entry: Option<Box<dyn Entry>>,
     watch: Watch,
 }
 
@@ -97,7 +95,7 @@ impl Command {
             fixed_addresses: false,
             umask: None,
             timeout: None,
-            hook: None,
+            entry: None,
             watch: Watch {
                 clocks: true,
                 ..Watch::default()
@@ -234,22 +232,11 @@ impl Command {
         self
     }
 
-    /// Runs `hook` in the child, traced but not yet filtered, before the program: for sandboxes.
-    ///
-    /// # Safety
-    ///
-    /// As for `CommandExt::pre_exec`: the hook runs after `fork` in a process that may have had
-    /// other threads, so it must neither allocate nor take locks, only make system calls.
+    /// Enters these surroundings before the program is executed: for sandboxes. Steps in name spaces
+    /// of its own are not in the record.
     #[must_use]
-    #[expect(
-        unsafe_code,
-        reason = "the contract of fork can only be kept by the caller"
-    )]
-    pub unsafe fn before_exec(
-        mut self,
-        hook: impl FnMut() -> io::Result<()> + Send + 'static,
-    ) -> Self {
-        self.hook = Some(Hook(Box::new(hook)));
+    pub fn enter(mut self, entry: impl Entry + 'static) -> Self {
+        self.entry = Some(Box::new(entry));
         self
     }
 
@@ -269,7 +256,12 @@ impl Command {
             pair.push(value);
             env.push(spawn::c_string("an environment variable", &pair)?);
         }
-        let directory = self.directory.as_ref();
+        let mut directory = self.directory;
+        if directory.is_none() && self.entry.is_some() {
+            // Inherited, it would still be the one outside, with all that lies around it.
+            let own = std::env::current_dir();
+            directory = Some(own.map_err(TraceError::os("find the working directory"))?);
+        }
         let directory = directory.map(|path| spawn::c_string("the directory", path.as_os_str()));
         let [stdin, stdout, stderr] = self.streams;
         let (child_in, stdin) = input(stdin)?;
@@ -285,7 +277,7 @@ impl Command {
             fixed_addresses: self.fixed_addresses,
             umask: self.umask,
             filter: seccomp::filter(&interest(&self.watch)),
-            hook: self.hook,
+            entry: self.entry,
             cpu: self.watch.cpu,
         };
 

@@ -32,6 +32,14 @@ pub enum TraceError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The surroundings that were asked for could not be entered.
+    #[error("could not start `{}` in its sandbox", program.display())]
+    Enter {
+        /// The program that was to run.
+        program: OsString,
+        /// What failed, as their maker tells it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A request of the tracer itself failed.
     #[error("the tracer failed to {what}")]
     Os {
@@ -61,8 +69,8 @@ pub enum Step {
     Directory,
     /// Turning address randomisation off.
     Personality,
-    /// The caller's own preparation.
-    Prepare,
+    /// Entering the sandbox.
+    Enter,
     /// `prctl(PR_SET_NO_NEW_PRIVS)`.
     NoNewPrivileges,
     /// Installing the seccomp filter.
@@ -76,7 +84,7 @@ impl Step {
         Self::Stdio,
         Self::Directory,
         Self::Personality,
-        Self::Prepare,
+        Self::Enter,
         Self::NoNewPrivileges,
         Self::Filter,
         Self::Exec,
@@ -98,7 +106,7 @@ impl fmt::Display for Step {
             Self::Stdio => "its standard streams could not be connected",
             Self::Directory => "its working directory could not be entered",
             Self::Personality => "address randomisation could not be turned off",
-            Self::Prepare => "the sandbox could not be set up",
+            Self::Enter => "its sandbox could not be entered",
             Self::NoNewPrivileges => "PR_SET_NO_NEW_PRIVS was refused",
             Self::Filter => {
                 "the seccomp filter was refused (a container's own profile may forbid seccomp: \

@@ -103,7 +103,6 @@ impl Run {
         live: Arc<Live>,
         started: &SyncSender<i32>,
     ) -> Result<Trace, TraceError> {
-        let program = launch.program.clone();
         let cpus = watch
             .cpu
             .and_then(|_| sched_getaffinity(Pid::from_raw(0)).ok());
@@ -127,12 +126,17 @@ impl Run {
             live,
         };
         run.add_process(pid, None, mix(0, 0));
+        if let Some(keeper) = launched.keeper {
+            // Its end is the end of whatever its name space holds, traced or not.
+            run.live.add(keeper);
+        }
         // Whatever ends this function early also ends this thread, and EXITKILL all tracees.
         let mut executed = false;
         let mut status = None;
         loop {
             match tracee::wait().map_err(TraceError::os("wait for a traced process"))? {
                 Wait::Nobody => break,
+                Wait::Ended(tid, _) if launched.keeper == Some(tid) => run.live.remove(tid),
                 Wait::Ended(tid, end) => {
                     if tid == pid {
                         status = Some(end);
@@ -152,7 +156,7 @@ impl Run {
             }
         }
         if !executed {
-            spawn::outcome(&program, &mut launched.report)?;
+            launched.outcome()?;
         }
         let status = status.ok_or_else(|| {
             let lost = std::io::Error::other("its end was not reported");

@@ -16,6 +16,8 @@ mod interrupt;
 mod oracle;
 mod patterns;
 mod record;
+mod sandbox;
+mod sandbox_hostile;
 mod strategies;
 mod support;
 mod trace;

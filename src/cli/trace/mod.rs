@@ -2,6 +2,7 @@
 
 mod human;
 mod json;
+mod sandbox;
 mod strace;
 mod text;
 
@@ -47,6 +48,8 @@ pub(crate) struct Args {
     /// Kill the command and all that it started after this many seconds
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
+    #[command(flatten)]
+    sandbox: sandbox::Options,
     /// The command and its arguments
     #[arg(required = true, last = true)]
     command: Vec<OsString>,
@@ -97,7 +100,13 @@ pub(crate) fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     if let Some(seconds) = args.timeout {
         command = command.timeout(Duration::from_secs(seconds));
     }
-    let mut trace = command.run()?;
+    if let Some(sandbox) = args.sandbox.prepare(shell)? {
+        command = command.enter(sandbox);
+    }
+    let mut trace = match command.run() {
+        Ok(trace) => trace,
+        Err(error) => return Err(args.sandbox.explain(error)),
+    };
     if args.stack {
         modules.symbolize(trace.frames_mut());
     }
