@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::artifact::metadata::Svh;
+use crate::lint::Expanded;
 use crate::plan::variation::{Change, Setting, Variation};
 use crate::plan::{CommandLine, Edit, Trial};
 
@@ -61,6 +62,10 @@ pub struct Cause {
     pub modules: Vec<PathBuf>,
     /// What was run and seen, a sentence each.
     pub evidence: Vec<String>,
+    /// The world in which it moved.
+    pub moved: Vec<Change>,
+    /// What the macro wrote differently there, once somebody has looked.
+    pub expanded: Option<Expanded>,
 }
 
 impl Cause {
@@ -70,6 +75,8 @@ impl Cause {
             fault,
             modules: Vec::new(),
             evidence: Vec::new(),
+            moved: Vec::new(),
+            expanded: None,
         }
     }
 
@@ -305,7 +312,7 @@ pub fn probe_files<E>(
         for (change, words) in &file.tries {
             let mut changes = world.pinned();
             changes.push(change.clone());
-            let answer = (asked.run)(&base.with(changes))?;
+            let answer = (asked.run)(&base.with(changes.clone()))?;
             let counts = file.failing_counts || !matches!(answer, Answer::Failed(_));
             if answer.same(&still) || !counts {
                 continue;
@@ -316,7 +323,11 @@ pub fn probe_files<E>(
                 }
                 _ => format!("{words}, all else held still, its SVH is another"),
             });
-            causes.push(asked.take(Fault::File(path.clone()), file.modules.clone()));
+            let cause = asked.take(Fault::File(path.clone()), file.modules.clone());
+            causes.push(Cause {
+                moved: changes,
+                ..cause
+            });
             break;
         }
     }
@@ -332,17 +343,17 @@ struct Asked<'a, 'w, E> {
 impl<E> Asked<'_, '_, E> {
     fn cause(self, fault: Fault) -> Cause {
         Cause {
-            fault,
-            modules: Vec::new(),
             evidence: self.evidence,
+            ..Cause::new(fault)
         }
     }
 
     fn take(&mut self, fault: Fault, modules: Vec<PathBuf>) -> Cause {
+        let evidence = std::mem::take(&mut self.evidence);
         Cause {
-            fault,
             modules,
-            evidence: std::mem::take(&mut self.evidence),
+            evidence,
+            ..Cause::new(fault)
         }
     }
 
@@ -427,7 +438,11 @@ impl<E> Asked<'_, '_, E> {
                 None => Vec::new(),
             };
             let guilty = self.guilty(base, still, variation, setting, modules)?;
-            return Ok(Some(self.take(Fault::World(variation, names), guilty)));
+            let cause = self.take(Fault::World(variation, names), guilty);
+            return Ok(Some(Cause {
+                moved: changes,
+                ..cause
+            }));
         }
         Ok(None)
     }

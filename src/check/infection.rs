@@ -131,6 +131,7 @@ fn finding(id: &str, by: &[String]) -> Finding {
             location: None,
         }),
         factor: None,
+        expansion: None,
         names: by.to_vec(),
         message: format!("stable by itself, but it loads {guilty}, whose SVH moves"),
         evidence: vec![

@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Settings;
 use super::sides::{Made, Sides, file_name, keep};
 use super::verdict::{self, Compared, Evidence};
+use super::{Settings, expand};
 use crate::artifact::metadata::CrateRoot;
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, Undeclared, World};
 use crate::compare;
@@ -17,7 +17,7 @@ use crate::lint::Finding;
 use crate::os_text::normalized;
 use crate::plan::strategy::{Pair, Strategy, pair};
 use crate::plan::variation::{Change, Setting, Variation};
-use crate::project::{Action, Build, TargetKind};
+use crate::project::{Action, Build, TargetKind, is_place};
 use crate::replay::sight::{Sighting, Watch, What};
 use crate::replay::{ReplayError, Replayer, Seat};
 use crate::report::CrateVerdict;
@@ -71,6 +71,7 @@ impl Judge<'_> {
             evidence.harmless = probed.harmless;
             evidence.causes.extend(probed.causes);
             evidence.causes.extend(self.probe_files(&sides)?);
+            self.expand(&sides, &mut evidence.causes)?;
             evidence.causes.extend(self.probe_place(&sides)?);
         }
         evidence.sightings = sides.seen();
@@ -114,12 +115,7 @@ impl Judge<'_> {
                 .out_dir()
                 .map(|path| self.action.cwd.join(path)),
         );
-        known.extend(
-            self.action
-                .inputs
-                .iter()
-                .map(|path| self.action.cwd.join(path)),
-        );
+        known.extend(self.declared());
         known.extend(self.action.out_dir.clone());
         // Cargo itself reads these: a change of them is a change of the build.
         for folder in self.action.package.root.ancestors() {
@@ -193,6 +189,14 @@ impl Judge<'_> {
                 &mut |trial| sides.ask(trial),
             )
         })?;
+        for cause in &mut causes {
+            if let Fault::World(_, names) = &cause.fault
+                && cause.modules.is_empty()
+            {
+                cause.modules = askers(&sides.seen(), |name| names.contains(name));
+            }
+        }
+        self.expand(sides, &mut causes)?;
         if let (Some(left), Some(right)) = (&metadata.root, &full.root) {
             let differences = compare::roots(left, right).into_iter();
             let keys: Vec<String> = differences.map(|difference| difference.key).collect();
@@ -203,6 +207,14 @@ impl Judge<'_> {
             }
         }
         Ok(causes)
+    }
+
+    /// Looks at what the macros behind the causes write differently.
+    fn expand(&self, sides: &Sides<'_>, causes: &mut [Cause]) -> Result<(), ReplayError> {
+        for cause in causes {
+            cause.expanded = expand::look(self.action, sides, self.pinned(sides), cause)?;
+        }
+        Ok(())
     }
 
     fn in_world<T>(&self, sides: &Sides<'_>, then: impl FnOnce(&World<'_>) -> T) -> T {
@@ -392,15 +404,7 @@ impl Judge<'_> {
         };
         let mut cause = Cause::new(Fault::World(Variation::BuildPath, variables));
         cause.evidence.push(sentence.to_owned());
-        let place =
-            |own: &&Sighting| matches!(&own.what, What::Variable(name, _) if is_place(name));
-        let modules: BTreeSet<PathBuf> = sides
-            .seen()
-            .iter()
-            .filter(place)
-            .map(|own| own.module.clone())
-            .collect();
-        cause.modules = modules.into_iter().collect();
+        cause.modules = askers(&sides.seen(), |name| is_place(name));
         Ok(Some(cause))
     }
 }
@@ -419,21 +423,20 @@ const SYSTEM: &[&str] = &[
     "/usr/lib64",
 ];
 
-/// Variables that hold the package's place.
-fn is_place(name: &OsString) -> bool {
-    [
-        "CARGO_MANIFEST_DIR",
-        "CARGO_MANIFEST_PATH",
-        "OUT_DIR",
-        "PWD",
-    ]
-    .iter()
-    .any(|own| name == own)
-}
-
 fn asks_for_place(action: &Action, seen: &[Sighting]) -> bool {
     let by_macro = |own: &Sighting| matches!(&own.what, What::Variable(name, _) if is_place(name));
-    action.dep_env.iter().any(is_place) || seen.iter().any(by_macro)
+    action.asks_for_place() || seen.iter().any(by_macro)
+}
+
+/// Whose code asked for one of these variables.
+fn askers(seen: &[Sighting], wanted: impl Fn(&OsString) -> bool) -> Vec<PathBuf> {
+    let asks = |own: &&Sighting| matches!(&own.what, What::Variable(name, _) if wanted(name));
+    let modules: BTreeSet<PathBuf> = seen
+        .iter()
+        .filter(asks)
+        .map(|own| own.module.clone())
+        .collect();
+    modules.into_iter().collect()
 }
 
 /// By variation, whose code asked for what it changes.

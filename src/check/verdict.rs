@@ -10,7 +10,7 @@ use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
 use crate::plan::Edit;
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
-use crate::project::{Action, Build, TargetKind};
+use crate::project::{Action, Build, TargetKind, is_place};
 use crate::replay::sight::{Sighting, What};
 use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
@@ -207,6 +207,7 @@ impl Writer<'_> {
             culprit,
             factor,
             names,
+            expansion: cause.expanded.clone(),
             evidence,
         }
     }
@@ -220,9 +221,11 @@ impl Writer<'_> {
             level: Level::Allow,
             grade: Grade::Harmless,
             krate: self.action.id.clone(),
-            culprit: module.map(|module| self.culprit_of(&module, Some(variation))),
+            culprit: module
+                .map(|module| self.culprit_of(&module, &Fault::World(variation, Vec::new()))),
             factor: Some(name.to_owned()),
             names: Vec::new(),
+            expansion: None,
             message: format!(
                 "a macro asks for what `{name}` changes; {settings} other settings changed nothing"
             ),
@@ -335,7 +338,7 @@ impl Writer<'_> {
     /// Whose code it is: as the runs showed, or as far as elimination goes.
     fn culprit(&self, cause: &Cause, macros: &[String]) -> Option<Culprit> {
         if let Some(module) = cause.modules.first() {
-            return Some(self.culprit_of(module, cause.variation()));
+            return Some(self.culprit_of(module, &cause.fault));
         }
         let named = |package: Option<String>, kind| {
             Some(Culprit {
@@ -351,7 +354,9 @@ impl Writer<'_> {
         );
         match &cause.fault {
             Fault::Flags(_) => named(None, CulpritKind::Flags),
-            Fault::World(Variation::BuildPath, _) => named(Some(own), CulpritKind::Source),
+            Fault::World(Variation::BuildPath, _) if self.action.asks_for_place() => {
+                named(Some(own), CulpritKind::Source)
+            }
             _ => match macros {
                 [] => named(Some(own), CulpritKind::Source),
                 [only] => named(Some(only.clone()), CulpritKind::ProcMacro),
@@ -360,19 +365,11 @@ impl Writer<'_> {
         }
     }
 
-    /// The package behind a macro's file, with the function that asked for what `variation` changes.
-    fn culprit_of(&self, module: &Path, variation: Option<Variation>) -> Culprit {
-        let of_module = |own: &&Sighting| own.module == module;
-        let relevant = |own: &&Sighting| {
-            variation.is_none_or(|variation| own.what.variations().contains(&variation))
-        };
-        let seen = self
-            .evidence
-            .sightings
-            .iter()
-            .filter(of_module)
-            .filter(relevant)
-            .find(|own| own.function.is_some());
+    /// The package behind a macro's file, with the function that asked for what matters.
+    fn culprit_of(&self, module: &Path, fault: &Fault) -> Culprit {
+        let of_module = |own: &&Sighting| own.module == module && own.function.is_some();
+        let mut seen = self.evidence.sightings.iter().filter(of_module);
+        let seen = seen.find(|own| is_about(&own.what, fault));
         Culprit {
             package: self.package_of(module),
             kind: CulpritKind::ProcMacro,
@@ -407,6 +404,19 @@ impl Writer<'_> {
             found.insert(package.unwrap_or_else(|| dep.name.to_string()));
         }
         found.into_iter().collect()
+    }
+}
+
+/// Whether what code asked for is what a fault is about.
+fn is_about(what: &What, fault: &Fault) -> bool {
+    match (what, fault) {
+        (What::Variable(name, _), Fault::World(_, names)) if !names.is_empty() => {
+            names.contains(name)
+        }
+        (What::Variable(name, _), Fault::World(Variation::BuildPath, _)) => is_place(name),
+        (What::Read(path) | What::List(path), Fault::File(own)) => path == own,
+        (what, Fault::World(variation, _)) => what.variations().contains(variation),
+        _ => false,
     }
 }
 

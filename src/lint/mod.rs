@@ -98,6 +98,19 @@ pub enum CulpritKind {
     Rustc,
 }
 
+/// What a macro wrote differently in two compiles.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Expanded {
+    /// The invocation, as `#[derive(X)] on struct Y`, where one alone can be it.
+    pub invocation: Option<String>,
+    /// File and line of the invocation, relative to the workspace or package.
+    pub location: Option<String>,
+    /// `order`, `value`, `time`, `path`, `other`.
+    pub kind: Option<String>,
+    /// Lines that differ, the first side's with `-`, the second's with `+`; cut short.
+    pub diff: Vec<String>,
+}
+
 /// What a lint says about one crate.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Finding {
@@ -119,6 +132,8 @@ pub struct Finding {
     pub names: Vec<String>,
     /// One sentence.
     pub message: String,
+    /// What the macro wrote differently, where it was looked at.
+    pub expansion: Option<Expanded>,
     /// What was run and seen, a sentence each.
     pub evidence: Vec<String>,
     /// What to change.

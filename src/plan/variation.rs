@@ -7,6 +7,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use crate::project::Action;
 use crate::trace::{DirOrder, FileTimes, Steer, Time};
 
@@ -37,6 +39,8 @@ pub enum Variation {
     Umask,
     /// How many processors there seem to be.
     Cpus,
+    /// How connections to other hosts fail; none ever succeeds.
+    Network,
     /// Process numbers.
     Pid,
     /// The times of files.
@@ -81,6 +85,11 @@ pub const TABLE: &[(Variation, &str, &str)] = &[
         Variation::Cpus,
         "cpus",
         "how many processors there seem to be",
+    ),
+    (
+        Variation::Network,
+        "network",
+        "how connections to other hosts fail; none ever succeeds",
     ),
     (Variation::Pid, "pid", "process numbers"),
     (Variation::Mtime, "mtime", "the times of files"),
@@ -207,6 +216,11 @@ impl Variation {
             Self::Kernel => Steer::Kernel(format!("6.{n}.0-svhcheck").into()),
             Self::Cpus => Steer::Cpus(1 + 3 * n),
             Self::Pid => Steer::Pid(1000 + 7013 * n),
+            Self::Network => Steer::Network(match n % 3 {
+                0 => Errno::ENETUNREACH as i32,
+                1 => Errno::ECONNREFUSED as i32,
+                _ => Errno::ETIMEDOUT as i32,
+            }),
             Self::Mtime if n == 0 => Steer::FileTimes(FileTimes::Fixed(1_262_304_000)),
             Self::Mtime => Steer::FileTimes(FileTimes::Seeded(n.into())),
             Self::Inode => Steer::Inode(n.into()),

@@ -7,7 +7,7 @@ pub mod pattern;
 pub mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -46,6 +46,24 @@ pub struct Action {
     pub outputs: Vec<PathBuf>,
     /// Size of the outputs in bytes: how much work a replay is, for scheduling.
     pub weight: u64,
+}
+
+impl Action {
+    /// Whether the source itself asks where it lies (`env!("CARGO_MANIFEST_DIR")` and its like).
+    pub fn asks_for_place(&self) -> bool {
+        self.dep_env.iter().any(|name| is_place(name))
+    }
+}
+
+/// Whether a variable holds the package's place.
+pub fn is_place(name: &OsStr) -> bool {
+    const NAMES: [&str; 4] = [
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "OUT_DIR",
+        "PWD",
+    ];
+    NAMES.iter().any(|own| name == *own)
 }
 
 /// Name and origin of a package.

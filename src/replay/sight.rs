@@ -84,6 +84,7 @@ impl What {
             What::Status(_) => &[Variation::Mtime, Variation::Inode],
             What::Uname => &[Variation::Hostname, Variation::Kernel],
             What::Cpus => &[Variation::Cpus],
+            What::Network => &[Variation::Network],
             What::Pid => &[Variation::Pid],
             _ => &[],
         }

@@ -96,6 +96,12 @@ fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
         }
         line("culprit", &text)?;
     }
+    if let Some(expanded) = &finding.expansion {
+        let place = expanded.location.as_deref().unwrap_or_default();
+        if let Some(invocation) = &expanded.invocation {
+            line("where", &format!("{invocation}, {place}"))?;
+        }
+    }
     for evidence in &finding.evidence {
         line("seen", evidence)?;
     }
@@ -108,6 +114,16 @@ fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
         line("grade", grade)?;
     }
     line("help", &finding.help)?;
+    if let Some(expanded) = &finding.expansion {
+        for text in &expanded.diff {
+            let color = match text.as_bytes().first() {
+                Some(b'-') => RED,
+                Some(b'+') => GREEN,
+                _ => "",
+            };
+            writeln!(out, "  {BLUE}|{PLAIN} {color}{}{PLAIN}", escaped(text))?;
+        }
+    }
     out.push('\n');
     Ok(())
 }

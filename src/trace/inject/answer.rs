@@ -10,7 +10,8 @@ use nix::sched::CpuSet;
 use super::listing::Listing;
 use super::stream::{Stream, digest, mix};
 use super::{FileTimes, OPENS, Steer, Time, is_plain_read, substitute};
-use crate::trace::access::{Access, SeenPath};
+use crate::os_text::normalized;
+use crate::trace::access::{Access, Address, SeenPath};
 use crate::trace::decode::{descriptor, int};
 use crate::trace::memory::Memory;
 use crate::trace::state::Run;
@@ -92,6 +93,7 @@ impl Run {
             Sys::Lseek => self.seek(tid, call),
             Sys::Getpid | Sys::Getppid | Sys::Gettid => self.own_number(tid, call),
             Sys::Uname => self.names(call),
+            Sys::Connect => self.connect(call),
             Sys::Stat | Sys::Lstat | Sys::Fstat | Sys::Newfstatat | Sys::Statx => {
                 self.status(tid, call)
             }
@@ -255,7 +257,8 @@ impl Run {
         };
         path.is_some_and(|path| {
             let mut hidden = self.watch.injection.hidden(call.frames);
-            hidden.any(|own| path.absolute.starts_with(own) || path.place().starts_with(own))
+            let plain = normalized(&path.absolute);
+            hidden.any(|own| plain.starts_with(own) || path.place().starts_with(own))
         })
     }
 
@@ -297,6 +300,24 @@ impl Run {
             _ => None,
         });
         rule.map(|(_, base)| base)
+    }
+
+    /// No host answers. Sockets of this machine's own files still work.
+    fn connect(&self, call: &Call<'_>) -> Option<Answer> {
+        let inet = matches!(
+            call.access,
+            Access::Connect {
+                address: Address::Internet(_)
+            }
+        );
+        let (_, errno) = self
+            .watch
+            .injection
+            .find(call.frames, |steer| match steer {
+                Steer::Network(errno) => Some(*errno),
+                _ => None,
+            })?;
+        inet.then(|| Answer::Return(-i64::from(errno)))
     }
 
     /// A number that a thread is told instead of its own.

@@ -46,6 +46,8 @@ pub enum Steer {
     Cpus(u32),
     /// The times of every file.
     FileTimes(FileTimes),
+    /// Connections to internet addresses fail with this error number.
+    Network(i32),
     /// This file or folder is not there: calls that name it fail, and lists leave it out.
     Absent(PathBuf),
     /// This file holds these bytes when it is opened for reading.
@@ -240,15 +242,16 @@ const OPENS: [Sys; 3] = [Sys::Open, Sys::Openat, Sys::Openat2];
 
 fn concerns(steer: &Steer) -> &'static [Sys] {
     use Sys::{
-        Access, ClockGettime, Execve, Faccessat, Faccessat2, Fstat, Getdents64, Getpgid, Getpid,
-        Getppid, Getrandom, Getsid, Gettid, Gettimeofday, Kill, Lseek, Lstat, Newfstatat, Open,
-        Openat, Openat2, PidfdOpen, Prlimit64, Readlink, Readlinkat, RtSigqueueinfo,
+        Access, ClockGettime, Connect, Execve, Faccessat, Faccessat2, Fstat, Getdents64, Getpgid,
+        Getpid, Getppid, Getrandom, Getsid, Gettid, Gettimeofday, Kill, Lseek, Lstat, Newfstatat,
+        Open, Openat, Openat2, PidfdOpen, Prlimit64, Readlink, Readlinkat, RtSigqueueinfo,
         RtTgsigqueueinfo, SchedGetaffinity, SchedSetaffinity, Stat, Statx, Tgkill, Time, Tkill,
         Uname,
     };
     match steer {
         Steer::Randomness(_) => &[Getrandom, Open, Openat, Openat2],
         Steer::Content(..) => &OPENS,
+        Steer::Network(_) => &[Connect],
         Steer::Time(_) => &[ClockGettime, Gettimeofday, Time],
         Steer::DirOrder(_) => &[Getdents64, Lseek],
         Steer::Pid(_) => &[
