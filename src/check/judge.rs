@@ -115,16 +115,17 @@ impl Judge<'_> {
                 .out_dir()
                 .map(|path| self.action.cwd.join(path)),
         );
-        known.extend(self.declared());
-        known.extend(self.action.out_dir.clone());
+        let mut declared = self.declared();
+        declared.extend(self.action.out_dir.clone());
         // Cargo itself reads these: a change of them is a change of the build.
         for folder in self.action.package.root.ancestors() {
-            known.extend(["Cargo.toml", "Cargo.lock"].map(|name| folder.join(name)));
+            declared.extend(["Cargo.toml", "Cargo.lock"].map(|name| folder.join(name)));
         }
         Watch {
             modules: modules.clone(),
             suspects: Arc::new(macros.flat_map(|own| own.outputs.iter().cloned()).collect()),
             known: Arc::new(known),
+            declared: Arc::new(declared),
         }
     }
 

@@ -147,7 +147,7 @@ impl Variation {
     pub fn settings(self) -> u32 {
         match self {
             Self::Randomness => 8,
-            Self::Inode | Self::Mtime | Self::DirOrder => 3,
+            Self::DirOrder => 3,
             _ => 2,
         }
     }

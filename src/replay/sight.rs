@@ -22,8 +22,10 @@ pub struct Watch {
     pub modules: ModuleCache,
     /// Files whose code is watched: proc macros' shared libraries, build scripts' programs.
     pub suspects: Arc<BTreeSet<PathBuf>>,
-    /// Files and folders whose use by a suspect is no news.
+    /// Files and folders whose use by a suspect is no news: the system's and the toolchain's.
     pub known: Arc<BTreeSet<PathBuf>>,
+    /// Files that the compile declared. Their content is no news, their times and numbers are.
+    pub declared: Arc<BTreeSet<PathBuf>>,
 }
 
 /// One thing that watched code asked of the world.
@@ -114,11 +116,12 @@ impl Watch {
             return command.inject(injection).modules(self.modules.clone());
         }
         let known = Arc::clone(&self.known);
+        let declared = Arc::clone(&self.declared);
         let suspects = Arc::clone(&self.suspects);
         command
             .inject(injection)
             .modules(self.modules.clone())
-            .frames_for(move |access| is_news(access, &known))
+            .frames_for(move |access| is_news(access, &known, &declared))
             .variables_for(move |frames| responsible(frames, &suspects).is_some())
     }
 }
@@ -132,15 +135,16 @@ fn garbled(path: &Path) -> Arc<[u8]> {
 }
 
 /// Whether an access is worth a look at the stack.
-fn is_news(access: &Access, known: &BTreeSet<PathBuf>) -> bool {
-    match access {
-        Access::Open { path, .. } | Access::Status { path } | Access::ReadLink { path } => {
-            let place = normalized(&path.absolute);
-            !place.ancestors().any(|place| known.contains(place))
-        }
-        Access::Socket { .. } | Access::Enter { .. } | Access::Root { .. } => false,
-        _ => true,
-    }
+fn is_news(access: &Access, known: &BTreeSet<PathBuf>, declared: &BTreeSet<PathBuf>) -> bool {
+    let path = match access {
+        Access::Open { path, .. } | Access::Status { path } | Access::ReadLink { path } => path,
+        Access::Socket { .. } | Access::Enter { .. } | Access::Root { .. } => return false,
+        _ => return true,
+    };
+    let place = normalized(&path.absolute);
+    let content = !matches!(access, Access::Status { .. });
+    let expected = |place: &Path| known.contains(place) || (content && declared.contains(place));
+    !place.ancestors().any(expected)
 }
 
 /// The first frame that is not the C library's, if it is of one of `modules`, with the innermost

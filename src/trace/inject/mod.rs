@@ -6,6 +6,7 @@
 //! that rule it had before, but never on which of two threads ran first.
 
 mod answer;
+mod directory;
 mod listing;
 mod stream;
 mod substitute;
