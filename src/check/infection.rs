@@ -50,7 +50,8 @@ pub(super) fn spread(build: &Build, mut judged: Vec<Judged>) -> Vec<Judged> {
         }
         own.verdict.infected_by = by.into_iter().collect();
         let worst = own.verdict.strategies.values().map(|own| own.verdict).max();
-        own.verdict.verdict = worst.unwrap_or(own.verdict.verdict);
+        own.verdict.verdict =
+            worst.map_or(own.verdict.verdict, |worst| worst.max(own.verdict.verdict));
         if own.verdict.verdict == Verdict::Infected {
             own.findings
                 .push(finding(&own.verdict.id, &own.verdict.infected_by));

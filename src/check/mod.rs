@@ -261,7 +261,7 @@ impl Bench<'_> {
             if !judged.iter().any(|judged| judged.verdict.id == action.id) {
                 found.push(entry(
                     &action.id,
-                    "the check was interrupted before its turn",
+                    "the check was interrupted before it was done",
                 ));
             }
         }

@@ -124,11 +124,15 @@ pub(super) fn sum_up(
         )
     });
     let strategies: BTreeMap<_, _> = strategies.collect();
-    let verdict = strategies
-        .values()
-        .map(|own| own.verdict)
-        .max()
-        .unwrap_or(Verdict::Safe);
+    // What was asked for and could not be done leaves the crate open.
+    let fails = |cause: &Cause| matches!(cause.fault, Fault::Fails(_));
+    let open = evidence
+        .causes
+        .iter()
+        .any(fails)
+        .then_some(Verdict::Inconclusive);
+    let worst = strategies.values().map(|own| own.verdict).chain(open).max();
+    let verdict = worst.unwrap_or(Verdict::Safe);
     let escapes = evidence.sightings.iter().any(is_escape);
     let hermeticity = if escapes { "escapes" } else { "hermetic" };
     let verdict = CrateVerdict {

@@ -42,9 +42,12 @@ pub fn render(report: &Report, detail: Detail) -> String {
 }
 
 fn write_report(out: &mut String, report: &Report, detail: Detail) -> std::fmt::Result {
-    for finding in &report.findings {
-        if finding.level == Level::Deny || detail != Detail::Quiet {
-            write_finding(out, finding)?;
+    // What fails the check comes first, what follows from it after it.
+    for level in [Level::Deny, Level::Warn] {
+        if level == Level::Deny || detail != Detail::Quiet {
+            for finding in report.findings.iter().filter(|own| own.level == level) {
+                write_finding(out, finding)?;
+            }
         }
     }
     if detail == Detail::Verbose {
@@ -77,7 +80,12 @@ fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
             escaped(text)
         )
     };
-    if let Some(culprit) = &finding.culprit {
+    // An infected crate's message has said whose fault it is.
+    let culprit = finding
+        .culprit
+        .as_ref()
+        .filter(|_| finding.lint != "svh-infected");
+    if let Some(culprit) = culprit {
         let kind = match culprit.kind {
             CulpritKind::ProcMacro => "proc macro",
             CulpritKind::BuildScript => "build script of",

@@ -159,7 +159,7 @@ fn an_interrupt_while_checking_keeps_what_is_done() {
         .iter()
         .find(|own| own["what"] == "//slow:slow")
         .unwrap();
-    assert_eq!(own["why"], "the check was interrupted before its turn");
+    assert_eq!(own["why"], "the check was interrupted before it was done");
     workspace.assert_nothing_left();
 
     // For people, and by the signal that CI systems send.
