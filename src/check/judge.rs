@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::sides::{Made, Sides, file_name, keep};
 use super::verdict::{self, Compared, Evidence};
-use super::{Settings, expand};
+use super::{Settings, expand, place};
 use crate::artifact::metadata::CrateRoot;
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, Undeclared, World};
 use crate::compare;
@@ -406,6 +406,13 @@ impl Judge<'_> {
         let mut cause = Cause::new(Fault::World(Variation::BuildPath, variables));
         cause.evidence.push(sentence.to_owned());
         cause.modules = askers(&sides.seen(), |name| is_place(name));
+        if cause.modules.is_empty() && self.action.asks_for_place() {
+            let loaded = sides.recorded().root.as_ref();
+            let loaded = loaded.map(|root| root.deps.as_slice()).unwrap_or_default();
+            cause
+                .modules
+                .extend(place::exporter(self.action, self.build, loaded));
+        }
         Ok(Some(cause))
     }
 }

@@ -3,6 +3,7 @@
 mod expand;
 mod infection;
 mod judge;
+mod place;
 mod sides;
 mod verdict;
 
@@ -111,7 +112,7 @@ pub fn check(
             error.into()
         }
     })?;
-    let first = build.actions.first().ok_or(CheckError::Nothing)?;
+    let first = build.wanted().next().ok_or(CheckError::Nothing)?;
     let toolchain = Toolchain::resolve(&first.program, &first.env, &first.cwd)?;
     let too_old = |own: &&Strategy| toolchain.release < (1, own.row().since, 0);
     if let Some(strategy) = settings.strategies.iter().find(too_old) {
@@ -159,7 +160,7 @@ impl Bench<'_> {
             timeout: self.settings.timeout,
             interrupt: interrupt.clone(),
         };
-        let mut queue: Vec<&Action> = self.build.actions.iter().collect();
+        let mut queue: Vec<&Action> = self.build.wanted().collect();
         queue.sort_by(|a, b| a.weight.cmp(&b.weight).then_with(|| b.id.cmp(&a.id)));
         let queue = Mutex::new(queue);
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -257,7 +258,7 @@ impl Bench<'_> {
         };
         let without = self.build.without_metadata.iter();
         let mut found: Vec<NotChecked> = without.map(|(what, why)| entry(what, why)).collect();
-        for action in &self.build.actions {
+        for action in self.build.wanted() {
             if !judged.iter().any(|judged| judged.verdict.id == action.id) {
                 found.push(entry(
                     &action.id,

@@ -374,9 +374,16 @@ impl Writer<'_> {
         let of_module = |own: &&Sighting| own.module == module && own.function.is_some();
         let mut seen = self.evidence.sightings.iter().filter(of_module);
         let seen = seen.find(|own| is_about(&own.what, fault));
+        let made = |own: &&Action| own.outputs.iter().any(|path| path == module);
+        let made_by = self.build.actions.iter().find(made);
+        let library = made_by.is_some_and(|own| own.kind == TargetKind::Lib);
         Culprit {
             package: self.package_of(module),
-            kind: CulpritKind::ProcMacro,
+            kind: if library {
+                CulpritKind::Source
+            } else {
+                CulpritKind::ProcMacro
+            },
             function: seen.and_then(|own| own.function.clone()),
             location: seen.and_then(|own| own.location.clone()),
         }

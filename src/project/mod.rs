@@ -46,6 +46,15 @@ pub struct Action {
     pub outputs: Vec<PathBuf>,
     /// Size of the outputs in bytes: how much work a replay is, for scheduling.
     pub weight: u64,
+    /// Whether the user wants it judged; the others are there to tell whose a macro is.
+    pub wanted: bool,
+}
+
+impl Build {
+    /// The crates to judge.
+    pub fn wanted(&self) -> impl Iterator<Item = &Action> {
+        self.actions.iter().filter(|action| action.wanted)
+    }
 }
 
 impl Action {
@@ -106,7 +115,7 @@ impl TargetKind {
 pub struct Build {
     /// Root folder of the workspace.
     pub root: PathBuf,
-    /// Every crate with metadata that the build made, sorted by id.
+    /// Every crate with metadata that the build made, sorted by id, wanted or not.
     pub actions: Vec<Action>,
     /// Targets of the build without metadata, as (label, why it is not judged), sorted.
     pub without_metadata: Vec<(String, String)>,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::metadata::Svh;
 use crate::lint::{Finding, Level};
+use crate::plan::variation;
 
 /// What is said of a crate, and of a crate under one strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ pub struct Report {
     pub variations: Vec<String>,
     /// Every judged crate, sorted by id.
     pub crates: Vec<CrateVerdict>,
-    /// Findings, sorted by crate and lint.
+    /// Findings, sorted by crate, the most telling of each first.
     pub findings: Vec<Finding>,
     /// What was not looked at, sorted.
     pub not_checked: Vec<NotChecked>,
@@ -129,12 +130,21 @@ pub struct Report {
     pub summary: Summary,
 }
 
+/// The order of findings: by crate; of one crate, what moves the SVH by itself before what an
+/// undeclared input moves, and factors in the order in which variations are listed.
+fn order(finding: &Finding) -> (&str, bool, usize, &str, &[String]) {
+    let factor = finding.factor.as_deref();
+    let mut factors = variation::TABLE.iter().map(|(_, name, _)| Some(*name));
+    let rank = factors.position(|own| own == factor).unwrap_or(usize::MAX);
+    let inner = finding.lint.starts_with("svh-");
+    (&finding.krate, !inner, rank, &finding.lint, &finding.names)
+}
+
 impl Report {
     /// Sorts everything and counts.
     pub fn finish(&mut self) {
         self.crates.sort_by(|a, b| a.id.cmp(&b.id));
-        self.findings
-            .sort_by(|a, b| (&a.krate, &a.lint, &a.factor).cmp(&(&b.krate, &b.lint, &b.factor)));
+        self.findings.sort_by(|a, b| order(a).cmp(&order(b)));
         self.not_checked.sort();
         self.not_checked.dedup();
         let count = |verdicts: &mut dyn Iterator<Item = Verdict>| {

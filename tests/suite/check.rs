@@ -255,3 +255,20 @@ fn a_workspace_elsewhere_is_named_by_its_manifest() {
             .exists()
     );
 }
+
+#[test]
+fn a_macro_that_is_not_judged_itself_is_named_all_the_same() {
+    let workspace = Workspace::fixture("hash-order");
+    let report = workspace.report(&["//handlers", "--no-deps"], 1);
+    assert_eq!(
+        verdicts(&report),
+        [("//handlers:handlers", "nondeterministic")]
+    );
+    let found = finding(&report, "//handlers:handlers");
+    assert_eq!(found["culprit"]["package"], "handlers-macro 0.1.0");
+    assert_eq!(found["culprit"]["function"], "handlers_macro::handlers");
+    assert_eq!(found["expansion"]["kind"], "order");
+    let place = found["expansion"]["location"].as_str().unwrap();
+    assert!(place.ends_with("src/lib.rs:3"), "{place}");
+    workspace.assert_nothing_left();
+}

@@ -196,6 +196,7 @@ pub(super) fn action(
         inputs: dep_info.files,
         outputs,
         weight,
+        wanted: true,
     })
 }
 

@@ -174,25 +174,25 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
             Some(member) => chosen.contains(&(member.folder.clone(), artifact.target.name.clone())),
             None => request.deps,
         };
-        if !wanted {
-            continue;
-        }
         let package = actions::package(&metadata, artifact, member.is_some());
         let id = actions::label(&package, member, artifact);
         if actions::kind(artifact) == TargetKind::NoMetadata {
-            build
-                .without_metadata
-                .push((id, actions::why_no_metadata(artifact)));
+            let why = actions::why_no_metadata(artifact);
+            build.without_metadata.extend(wanted.then_some((id, why)));
             continue;
         }
-        let record = known.find(artifact).ok_or_else(|| CargoError::Unrecorded {
-            id: id.clone(),
-            folder: area.folder.clone(),
-        })?;
+        let record = match known.find(artifact) {
+            Some(record) => record,
+            None if !wanted => continue,
+            None => {
+                let folder = area.folder.clone();
+                return Err(CargoError::Unrecorded { id, folder });
+            }
+        };
         let script = script_env.get(&artifact.package_id.repr);
-        build
-            .actions
-            .push(actions::action(id, package, artifact, record, script)?);
+        let mut action = actions::action(id, package, artifact, record, script)?;
+        action.wanted = wanted;
+        build.actions.push(action);
     }
     actions::number_equal_ids(&mut build.actions);
     build.without_metadata.sort();

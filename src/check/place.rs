@@ -1,0 +1,48 @@
+//! Whose `env!("CARGO_MANIFEST_DIR")` it is: the crate's own, or that of a `macro_rules!` macro which
+//! another crate exports.
+
+use std::path::PathBuf;
+
+use crate::artifact::metadata::CrateDep;
+use crate::project::{Action, Build, is_place};
+
+/// Largest source file that is searched, in bytes.
+const MAX_SOURCE: u64 = 4 << 20;
+
+/// The library of the one loaded crate whose source spells out a variable that `action` reads for
+/// its place and does not spell out itself. Only a text search: with none or several, nobody is
+/// named.
+pub(super) fn exporter(action: &Action, build: &Build, loaded: &[CrateDep]) -> Option<PathBuf> {
+    let names: Vec<String> = action
+        .dep_env
+        .iter()
+        .filter(|name| is_place(name))
+        .map(|name| format!("env!(\"{}\"", name.to_string_lossy()))
+        .collect();
+    if spells_out(action, &names) {
+        return None;
+    }
+    let exporters: Vec<&Action> = build
+        .actions
+        .iter()
+        .filter(|own| {
+            loaded
+                .iter()
+                .any(|dep| dep.extra_filename == own.args.extra_filename())
+        })
+        .filter(|own| spells_out(own, &names))
+        .collect();
+    match exporters.as_slice() {
+        [only] => only.outputs.first().cloned(),
+        _ => None,
+    }
+}
+
+fn spells_out(action: &Action, names: &[String]) -> bool {
+    let sources = action.inputs.iter().map(|path| action.cwd.join(path));
+    let mut texts = sources
+        .filter(|path| path.extension().is_some_and(|own| own == "rs"))
+        .filter(|path| fs_err::metadata(path).is_ok_and(|own| own.len() <= MAX_SOURCE))
+        .filter_map(|path| fs_err::read_to_string(path).ok());
+    texts.any(|text| names.iter().any(|name| text.contains(name.as_str())))
+}
