@@ -385,8 +385,27 @@ impl Writer<'_> {
                 CulpritKind::ProcMacro
             },
             function: seen.and_then(|own| own.function.clone()),
-            location: seen.and_then(|own| own.location.clone()),
+            location: seen.and_then(|own| Some(self.line(made_by, own.location.as_ref()?))),
         }
+    }
+
+    /// A line of source as the report names it: relative to the workspace or the package, so that
+    /// it is the same on every machine.
+    fn line(&self, owner: Option<&Action>, location: &str) -> String {
+        let path = Path::new(location);
+        let roots = [Some(&self.build.root), owner.map(|own| &own.package.root)];
+        let inside = roots
+            .into_iter()
+            .flatten()
+            .find_map(|root| path.strip_prefix(root).ok());
+        let shown = inside.or_else(|| {
+            if path.is_absolute() {
+                path.file_name().map(Path::new)
+            } else {
+                None
+            }
+        });
+        shown.unwrap_or(path).display().to_string()
     }
 
     fn package_of(&self, module: &Path) -> Option<String> {
