@@ -24,6 +24,8 @@ pub struct Watch {
     pub suspects: Arc<BTreeSet<PathBuf>>,
     /// Files and folders whose use by a suspect is no news.
     pub known: Arc<BTreeSet<PathBuf>>,
+    /// Files and folders that a suspect may read, while a change of them is news.
+    pub readable: Arc<BTreeSet<PathBuf>>,
 }
 
 /// One thing that watched code asked of the world.
@@ -114,11 +116,12 @@ impl Watch {
             return command.inject(injection).modules(self.modules.clone());
         }
         let known = Arc::clone(&self.known);
+        let readable = Arc::clone(&self.readable);
         let suspects = Arc::clone(&self.suspects);
         command
             .inject(injection)
             .modules(self.modules.clone())
-            .frames_for(move |access| is_news(access, &known))
+            .frames_for(move |access| is_news(access, &known, &readable))
             .variables_for(move |frames| responsible(frames, &suspects).is_some())
     }
 }
@@ -132,11 +135,15 @@ fn garbled(path: &Path) -> Arc<[u8]> {
 }
 
 /// Whether an access is worth a look at the stack.
-fn is_news(access: &Access, known: &BTreeSet<PathBuf>) -> bool {
+fn is_news(access: &Access, known: &BTreeSet<PathBuf>, readable: &BTreeSet<PathBuf>) -> bool {
+    let lies_in = |path: &Path, places: &BTreeSet<PathBuf>| {
+        let place = normalized(path);
+        place.ancestors().any(|place| places.contains(place))
+    };
     match access {
+        Access::Open { path, mode } if !mode.write && lies_in(&path.absolute, readable) => false,
         Access::Open { path, .. } | Access::Status { path } | Access::ReadLink { path } => {
-            let place = normalized(&path.absolute);
-            !place.ancestors().any(|place| known.contains(place))
+            !lies_in(&path.absolute, known)
         }
         Access::Socket { .. } | Access::Enter { .. } | Access::Root { .. } => false,
         _ => true,
@@ -270,6 +277,9 @@ fn owners(trace: &Trace, suspects: &BTreeSet<PathBuf>) -> BTreeMap<ProcessId, Ar
 /// linked into every module.
 fn own_function<'a>(frames: &'a [Frame], module: &Path) -> Option<&'a Frame> {
     let stem = module.file_stem().unwrap_or_default().to_string_lossy();
+    if stem.starts_with("build-script-") {
+        return script_function(frames, module, &stem.replace('-', "_"));
+    }
     let stem = stem.strip_prefix("lib").unwrap_or(&stem);
     let crate_name = stem.rsplit_once('-').map_or(stem, |(name, _)| name);
     let named = || {
@@ -281,6 +291,31 @@ fn own_function<'a>(frames: &'a [Frame], module: &Path) -> Option<&'a Frame> {
     let own = named().find(|(_, name)| *name == crate_name);
     let foreign = || named().find(|(_, name)| !RUNTIME.contains(name));
     own.or_else(foreign).map(|(frame, _)| frame)
+}
+
+/// For a build script of the crate `own`: its own function, or that of the package that it called
+/// to do the work. What that package asked others to do for it is still its doing.
+fn script_function<'a>(frames: &'a [Frame], module: &Path, own: &str) -> Option<&'a Frame> {
+    let named = || {
+        frames
+            .iter()
+            .filter(|frame| &*frame.module == module)
+            .filter_map(|frame| Some((frame, crate_of(frame.symbol.as_deref()?))))
+            // `_start` and `main` are nobody's, and so is what C libraries are made of.
+            .filter(|(frame, _)| frame.symbol.as_ref().is_some_and(|own| own.contains("::")))
+            .filter(|(_, name)| !RUNTIME.contains(name))
+    };
+    let (first, inner) = named().next()?;
+    if inner == own {
+        return Some(first);
+    }
+    let called = named()
+        .take_while(|(_, name)| *name != own)
+        .last()
+        .map(|(_, name)| name)?;
+    named()
+        .find(|(_, name)| *name == called)
+        .map(|(frame, _)| frame)
 }
 
 /// Crates of the runtime, which are never to blame for what they are asked to do.
@@ -299,7 +334,7 @@ const RUNTIME: &[&str] = &[
 ];
 
 /// The crate of a demangled symbol: `<a::B as c::D>::f` is of `a`.
-fn crate_of(symbol: &str) -> &str {
+pub fn crate_of(symbol: &str) -> &str {
     let start = symbol.trim_start_matches(['<', '&', '*', '(', '[']);
     let start = start
         .strip_prefix("mut ")
