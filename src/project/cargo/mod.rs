@@ -150,7 +150,7 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
         cargo.args(members.package_flags(&chosen));
     }
     cargo.args(&request.cargo_args);
-    let script_records = records.join("scripts");
+    let script_records = records.with_extension("scripts");
     let (messages, untraced) = match scripts::run(&cargo, &script_records, interrupt)? {
         Ok((messages, true)) => (messages, None),
         Ok((_, false)) => return Err(command::build_fails(bootstrap)),
