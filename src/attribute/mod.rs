@@ -33,6 +33,8 @@ pub enum Answer {
     Svh(Svh),
     /// The source with its macros expanded, as a digest.
     Expansion(String),
+    /// What a build script left, as a digest.
+    Outputs(String),
     /// Nothing, and why.
     Failed(String),
 }

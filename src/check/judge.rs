@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::sides::{Made, Sides, file_name, keep};
 use super::verdict::{self, Compared, Evidence};
-use super::{Settings, expand, place};
+use super::{Settings, expand, place, scripts};
 use crate::artifact::metadata::CrateRoot;
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, Undeclared, World};
 use crate::compare;
@@ -74,6 +74,8 @@ impl Judge<'_> {
             self.expand(&sides, &mut evidence.causes)?;
             evidence.causes.extend(self.probe_place(&sides)?);
         }
+        // Behind the pairs: a crate's own restlessness would be taken for its script's.
+        evidence.script = scripts::check(self, &sides)?;
         evidence.sightings = sides.seen();
         evidence.watched = self.modules.is_some();
         let root = sides
@@ -228,7 +230,7 @@ impl Judge<'_> {
     }
 
     /// A world in which everything is held still.
-    fn pinned(&self, sides: &Sides<'_>) -> Vec<Change> {
+    pub(super) fn pinned(&self, sides: &Sides<'_>) -> Vec<Change> {
         let vary = sides.vary().into_iter();
         vary.filter_map(|own| own.change(self.action, Setting::PINNED))
             .collect()
@@ -418,7 +420,7 @@ impl Judge<'_> {
 }
 
 /// Files that every program reads.
-const SYSTEM: &[&str] = &[
+pub(super) const SYSTEM: &[&str] = &[
     "/dev/null",
     "/dev/tty",
     "/etc/ld.so.cache",
@@ -448,7 +450,7 @@ fn askers(seen: &[Sighting], wanted: impl Fn(&OsString) -> bool) -> Vec<PathBuf>
 }
 
 /// By variation, whose code asked for what it changes.
-fn suspects(seen: &[Sighting]) -> Suspects {
+pub(super) fn suspects(seen: &[Sighting]) -> Suspects {
     let mut found = Suspects::new();
     for own in seen {
         for variation in own.what.variations() {

@@ -4,6 +4,7 @@ mod expand;
 mod infection;
 mod judge;
 mod place;
+mod scripts;
 mod sides;
 mod verdict;
 
@@ -277,10 +278,8 @@ impl Bench<'_> {
                 &format!("only chance varied them, and nobody watched: {why}"),
             ));
         }
-        found.push(entry(
-            "build scripts' own runs",
-            "only their output, as it was recorded, was read",
-        ));
+        let scripts = self.build.unseen_scripts.iter();
+        found.extend(scripts.map(|(what, why)| entry(what, why)));
         if !self.settings.vary.contains(&Variation::BuildPath) {
             let why = "varied only for crates that ask for their place; `--vary default,build-path` does it for all";
             found.push(entry("the build path", why));

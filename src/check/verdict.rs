@@ -15,6 +15,7 @@ use crate::replay::sight::{Sighting, What};
 use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
 use super::judge::Judged;
+use super::scripts::Checked;
 
 /// A pair that was compared.
 pub(super) struct Compared {
@@ -34,6 +35,8 @@ pub(super) struct Evidence {
     pub(super) harmless: BTreeMap<Variation, u32>,
     /// What macros asked of the world.
     pub(super) sightings: Vec<Sighting>,
+    /// What was found about its build script.
+    pub(super) script: Checked,
     /// Whether runs were watched.
     pub(super) watched: bool,
 }
@@ -78,6 +81,7 @@ pub(super) fn sum_up(
         .causes
         .iter()
         .any(|cause| verdict(&cause.fault) == Verdict::Nondeterministic);
+    unstable |= evidence.script.moves;
     let writer = Writer {
         action,
         build,
@@ -85,7 +89,7 @@ pub(super) fn sum_up(
         root: &root,
     };
     let mut findings: Vec<Finding> = Vec::new();
-    let mut unknown = BTreeSet::new();
+    let mut unknown: BTreeSet<String> = evidence.script.unknown.iter().cloned().collect();
     let of_pairs = compared
         .iter()
         .flat_map(|own| own.causes.iter().map(move |cause| (cause, Some(own))));
@@ -108,6 +112,7 @@ pub(super) fn sum_up(
             .iter()
             .map(|(own, settings)| writer.harmless(*own, *settings)),
     );
+    findings.extend(evidence.script.findings.iter().cloned());
     let strategies = compared.iter().map(|own| {
         let verdict = match own.verdict() {
             // Nondeterminism is the crate's, not the strategy's: a pair that came out equal while
@@ -163,11 +168,11 @@ fn is_escape(seen: &Sighting) -> bool {
 }
 
 /// Writes the findings of one crate.
-struct Writer<'a> {
-    action: &'a Action,
-    build: &'a Build,
-    evidence: &'a Evidence,
-    root: &'a CrateRoot,
+pub(super) struct Writer<'a> {
+    pub(super) action: &'a Action,
+    pub(super) build: &'a Build,
+    pub(super) evidence: &'a Evidence,
+    pub(super) root: &'a CrateRoot,
 }
 
 impl Writer<'_> {
@@ -311,7 +316,7 @@ impl Writer<'_> {
     }
 
     /// The factor's name, and the variables, arguments or files of it.
-    fn factor(&self, fault: &Fault) -> (Option<String>, Vec<String>) {
+    pub(super) fn factor(&self, fault: &Fault) -> (Option<String>, Vec<String>) {
         let lossy = |names: &[OsString]| {
             names
                 .iter()
@@ -438,7 +443,7 @@ impl Writer<'_> {
 }
 
 /// Whether what code asked for is what a fault is about.
-fn is_about(what: &What, fault: &Fault) -> bool {
+pub(super) fn is_about(what: &What, fault: &Fault) -> bool {
     match (what, fault) {
         (What::Variable(name, _), Fault::World(_, names)) if !names.is_empty() => {
             names.contains(name)
@@ -464,7 +469,7 @@ fn edit_name(edit: &Edit) -> String {
     }
 }
 
-fn message(fault: &Fault, names: &[String], compared: Option<&Compared>) -> String {
+pub(super) fn message(fault: &Fault, names: &[String], compared: Option<&Compared>) -> String {
     let quoted = names
         .iter()
         .map(|name| format!("`{name}`"))

@@ -3,6 +3,7 @@
 //! Nothing is re-derived: what is replayed later is what the build ran.
 
 pub mod cargo;
+pub mod directives;
 pub mod pattern;
 pub mod recorded;
 
@@ -117,6 +118,11 @@ pub struct Build {
     pub root: PathBuf,
     /// Every crate with metadata that the build made, sorted by id, wanted or not.
     pub actions: Vec<Action>,
+    /// The runs of build scripts whose crates are among `actions`, each under its crate's id.
+    /// `inputs` is what the script declared; a folder stands for all in it.
+    pub scripts: Vec<Action>,
+    /// Build scripts of which no run is known, as (label, why), sorted.
+    pub unseen_scripts: Vec<(String, String)>,
     /// Targets of the build without metadata, as (label, why it is not judged), sorted.
     pub without_metadata: Vec<(String, String)>,
     /// Where replays may write: exists, is empty, on the file system of the build's outputs.

@@ -19,10 +19,10 @@ pub const RECORD_VAR: &str = "SVHCHECK_RECORD";
 pub const BOOTSTRAP_VAR: &str = "SVHCHECK_RECORD_BOOTSTRAP";
 
 /// The form of [`Record`]: a folder with records of another form is recorded anew.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Variables of the recording itself and of cargo's jobserver: they never reach a replay.
-const OWN_VARS: &[&str] = &[
+pub(super) const OWN_VARS: &[&str] = &[
     RECORD_VAR,
     BOOTSTRAP_VAR,
     "RUSTC_WRAPPER",
@@ -151,7 +151,12 @@ impl Record {
     fn write(&self, folder: &Path) -> Result<(), RecordError> {
         let name = self.args.crate_name().unwrap_or_default();
         let extra = self.args.extra_filename();
-        let path = folder.join(Self::file_name(name, &extra));
+        self.write_as(folder, &Self::file_name(name, &extra))
+    }
+
+    /// Writes it under a name of its own.
+    pub(super) fn write_as(&self, folder: &Path, name: &str) -> Result<(), RecordError> {
+        let path = folder.join(name);
         let text = serde_json::to_vec(self).map_err(|source| RecordError::Form {
             path: path.clone(),
             source,

@@ -5,6 +5,7 @@
 //! do its own part.
 
 pub mod launch;
+pub mod script;
 pub mod sight;
 pub mod stage;
 
@@ -118,7 +119,12 @@ impl Replayer {
     /// Runs one trial.
     pub fn run(&self, action: &Action, trial: &Trial, seat: &Seat) -> Result<Run, ReplayError> {
         let result = self.run_inner(action, trial, seat);
-        result.map_err(|error| match error {
+        result.map_err(|error| self.told(error))
+    }
+
+    /// Names a full disk and an interrupt for what they are.
+    fn told(&self, error: ReplayError) -> ReplayError {
+        match error {
             // By kind: errors that name their file hold no number.
             ReplayError::Io(source) if source.kind() == io::ErrorKind::StorageFull => {
                 self.disk_full()
@@ -127,7 +133,7 @@ impl Replayer {
                 ReplayError::Interrupted
             }
             error => error,
-        })
+        }
     }
 
     /// Names the folder around the scratch folder, which will be gone.

@@ -136,15 +136,18 @@ fn garbled(path: &Path) -> Arc<[u8]> {
 
 /// Whether an access is worth a look at the stack.
 fn is_news(access: &Access, known: &BTreeSet<PathBuf>, declared: &BTreeSet<PathBuf>) -> bool {
-    let path = match access {
-        Access::Open { path, .. } | Access::Status { path } | Access::ReadLink { path } => path,
-        Access::Socket { .. } | Access::Enter { .. } | Access::Root { .. } => return false,
-        _ => return true,
+    let lies_in = |path: &Path, places: &BTreeSet<PathBuf>| {
+        let place = normalized(path);
+        place.ancestors().any(|place| places.contains(place))
     };
-    let place = normalized(&path.absolute);
-    let content = !matches!(access, Access::Status { .. });
-    let expected = |place: &Path| known.contains(place) || (content && declared.contains(place));
-    !place.ancestors().any(expected)
+    match access {
+        Access::Open { path, mode } if !mode.write && lies_in(&path.absolute, declared) => false,
+        Access::Open { path, .. } | Access::Status { path } | Access::ReadLink { path } => {
+            !lies_in(&path.absolute, known)
+        }
+        Access::Socket { .. } | Access::Enter { .. } | Access::Root { .. } => false,
+        _ => true,
+    }
 }
 
 /// The first frame that is not the C library's, if it is of one of `modules`, with the innermost
@@ -274,6 +277,9 @@ fn owners(trace: &Trace, suspects: &BTreeSet<PathBuf>) -> BTreeMap<ProcessId, Ar
 /// linked into every module.
 fn own_function<'a>(frames: &'a [Frame], module: &Path) -> Option<&'a Frame> {
     let stem = module.file_stem().unwrap_or_default().to_string_lossy();
+    if stem.starts_with("build-script-") {
+        return script_function(frames, module, &stem.replace('-', "_"));
+    }
     let stem = stem.strip_prefix("lib").unwrap_or(&stem);
     let crate_name = stem.rsplit_once('-').map_or(stem, |(name, _)| name);
     let named = || {
@@ -285,6 +291,31 @@ fn own_function<'a>(frames: &'a [Frame], module: &Path) -> Option<&'a Frame> {
     let own = named().find(|(_, name)| *name == crate_name);
     let foreign = || named().find(|(_, name)| !RUNTIME.contains(name));
     own.or_else(foreign).map(|(frame, _)| frame)
+}
+
+/// For a build script of the crate `own`: its own function, or that of the package that it called
+/// to do the work. What that package asked others to do for it is still its doing.
+fn script_function<'a>(frames: &'a [Frame], module: &Path, own: &str) -> Option<&'a Frame> {
+    let named = || {
+        frames
+            .iter()
+            .filter(|frame| &*frame.module == module)
+            .filter_map(|frame| Some((frame, crate_of(frame.symbol.as_deref()?))))
+            // `_start` and `main` are nobody's, and so is what C libraries are made of.
+            .filter(|(frame, _)| frame.symbol.as_ref().is_some_and(|own| own.contains("::")))
+            .filter(|(_, name)| !RUNTIME.contains(name))
+    };
+    let (first, inner) = named().next()?;
+    if inner == own {
+        return Some(first);
+    }
+    let called = named()
+        .take_while(|(_, name)| *name != own)
+        .last()
+        .map(|(_, name)| name)?;
+    named()
+        .find(|(_, name)| *name == called)
+        .map(|(frame, _)| frame)
 }
 
 /// Crates of the runtime, which are never to blame for what they are asked to do.
@@ -303,7 +334,7 @@ const RUNTIME: &[&str] = &[
 ];
 
 /// The crate of a demangled symbol: `<a::B as c::D>::f` is of `a`.
-fn crate_of(symbol: &str) -> &str {
+pub fn crate_of(symbol: &str) -> &str {
     let start = symbol.trim_start_matches(['<', '&', '*', '(', '[']);
     let start = start
         .strip_prefix("mut ")

@@ -69,6 +69,28 @@ impl Staged {
         Ok(staged)
     }
 
+    /// A build script's run. It finds `out_dir` as its `OUT_DIR`.
+    pub(super) fn script(
+        script: &Action,
+        changes: &[Change],
+        folder: &Path,
+        out_dir: &Path,
+    ) -> io::Result<Self> {
+        let mut staged = Self {
+            args: script.args.clone(),
+            env: script.env.clone(),
+            cwd: script.cwd.clone(),
+            outputs: Vec::new(),
+        };
+        staged.env.insert("OUT_DIR".into(), out_dir.into());
+        // Else a look at the state of a repository writes to it.
+        staged.env.insert("GIT_OPTIONAL_LOCKS".into(), "0".into());
+        for change in changes {
+            staged.apply(script, change, folder)?;
+        }
+        Ok(staged)
+    }
+
     fn apply(&mut self, action: &Action, change: &Change, folder: &Path) -> io::Result<()> {
         match change {
             Change::Env(_, edits) => {
@@ -156,7 +178,7 @@ fn moves_with_package(name: &OsStr) -> bool {
 
 /// Copies files and folders, links as links. Build outputs and version control are left out, and
 /// so is `except`.
-fn copy_tree(from: &Path, to: &Path, except: &[&Path]) -> io::Result<()> {
+pub(super) fn copy_tree(from: &Path, to: &Path, except: &[&Path]) -> io::Result<()> {
     let walk = walkdir::WalkDir::new(from)
         .sort_by_file_name()
         .into_iter()

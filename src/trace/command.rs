@@ -55,6 +55,7 @@ pub(crate) struct Watch {
     pub(crate) observer: Option<Observer>,
     pub(crate) modules: ModuleCache,
     pub(crate) clocks: bool,
+    pub(crate) programs_only: bool,
     pub(crate) cpu: Option<usize>,
     pub(crate) processes: Option<usize>,
 }
@@ -202,6 +203,13 @@ impl Command {
         self
     }
 
+    /// Watches nothing but which programs are executed: cheap enough for a whole build.
+    #[must_use]
+    pub fn programs_only(mut self) -> Self {
+        self.watch.programs_only = true;
+        self.clocks(false)
+    }
+
     /// Looks up the code behind every access for which `asked` is true. It sees the access before
     /// the call has run.
     #[must_use]
@@ -318,8 +326,12 @@ impl Command {
 
 /// The groups of calls that a run needs to see.
 fn interest(watch: &Watch) -> Interest {
+    if watch.programs_only {
+        return Interest::new([Group::Exec, Group::Birth]);
+    }
     let mut groups = vec![
         Group::File,
+        Group::Exec,
         Group::Network,
         Group::Random,
         Group::Identity,

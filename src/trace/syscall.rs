@@ -8,8 +8,10 @@ use super::arch::{Arch, Native};
 /// Which calls stop together; a run asks for the groups that it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Group {
-    /// Calls on paths, directory lists and `exec`: always.
+    /// Calls on paths and directory lists.
     File,
+    /// `exec`: always.
+    Exec,
     /// Sockets.
     Network,
     /// `getrandom`.
@@ -79,7 +81,6 @@ calls! {
         Stat "stat" 4 _,
         Lstat "lstat" 6 _,
         Access "access" 21 _,
-        Execve "execve" 59 221,
         Truncate "truncate" 76 45,
         Getdents "getdents" 78 _,
         Chdir "chdir" 80 49,
@@ -134,7 +135,6 @@ calls! {
         Utimensat "utimensat" 280 88,
         NameToHandleAt "name_to_handle_at" 303 264,
         Renameat2 "renameat2" 316 276,
-        Execveat "execveat" 322 281,
         Statx "statx" 332 291,
         OpenTree "open_tree" 428 428,
         MoveMount "move_mount" 429 429,
@@ -182,6 +182,10 @@ calls! {
         ProcessVmReadv "process_vm_readv" 310 270,
         ProcessVmWritev "process_vm_writev" 311 271,
         IoUringSetup "io_uring_setup" 425 425,
+    }
+    Exec {
+        Execve "execve" 59 221,
+        Execveat "execveat" 322 281,
     }
     Birth {
         Clone "clone" 56 220,

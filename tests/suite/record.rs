@@ -11,7 +11,7 @@ use crate::workspace::{Said, Workspace, krate, verdicts};
 
 /// When each record was written, by the crate's name.
 fn records(workspace: &Workspace) -> BTreeMap<String, SystemTime> {
-    let folder = workspace.area().join("plain/records/format-1");
+    let folder = workspace.area().join("plain/records/format-2");
     let entries = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());

@@ -72,7 +72,7 @@ fn damaged_records_are_named() {
     let workspace = library("pub fn f() {}\n");
     let args = ["//...", "--quiet", "--strategies=full"];
     let record = || -> PathBuf {
-        let folder = workspace.area().join("plain/records/format-1");
+        let folder = workspace.area().join("plain/records/format-2");
         let mut entries = fs::read_dir(folder).unwrap();
         entries.next().unwrap().unwrap().path()
     };

@@ -211,12 +211,17 @@ pub(super) fn run(
     if running.wait()?.success() {
         return Ok(messages);
     }
+    Err(build_fails(bootstrap))
+}
+
+/// Says that the user's build fails.
+pub(super) fn build_fails(bootstrap: bool) -> CargoError {
     let hint = if bootstrap {
         "; if a plain `cargo build` passes, a crate does not stand RUSTC_BOOTSTRAP=1, which `hollow` needs: try `--strategies full,quit-on-rmeta`"
     } else {
         ""
     };
-    Err(CargoError::BuildFails { hint })
+    CargoError::BuildFails { hint }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod actions;
 mod area;
 mod command;
 mod members;
+mod scripts;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -149,11 +150,18 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
         cargo.args(members.package_flags(&chosen));
     }
     cargo.args(&request.cargo_args);
-    let messages = command::run(&mut cargo, interrupt, bootstrap)?;
+    let script_records = records.with_extension("scripts");
+    let (messages, untraced) = match scripts::run(&cargo, &script_records, interrupt)? {
+        Ok((messages, true)) => (messages, None),
+        Ok((_, false)) => return Err(command::build_fails(bootstrap)),
+        Err(why) => (command::run(&mut cargo, interrupt, bootstrap)?, Some(why)),
+    };
 
     let mut build = Build {
         root: root.to_path_buf(),
         actions: Vec::new(),
+        scripts: Vec::new(),
+        unseen_scripts: Vec::new(),
         without_metadata: Vec::new(),
         lock: area.lock,
         scratch,
@@ -195,6 +203,22 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
         build.actions.push(action);
     }
     actions::number_equal_ids(&mut build.actions);
+    for action in build.actions.iter().filter(|own| own.out_dir.is_some()) {
+        let script = scripts::of(action, &script_records);
+        let script = script.map_err(|source| CargoError::Record {
+            source,
+            folder: area.folder.clone(),
+        })?;
+        match script {
+            Some(script) => build.scripts.push(script),
+            None => build.unseen_scripts.push((
+                format!("build script of {}", action.id),
+                untraced.clone().unwrap_or_else(|| {
+                    "it ran in an earlier check that could not watch it".to_owned()
+                }),
+            )),
+        }
+    }
     build.without_metadata.sort();
     build.without_metadata.dedup();
     build.notes.append(&mut notes);

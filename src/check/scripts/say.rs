@@ -1,0 +1,203 @@
+//! Words for what a build script did: its findings.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::{MAX_FILES, PSEUDO, ScriptTrial, lies_in};
+use crate::attribute::{Cause, Fault};
+use crate::check::verdict::{Evidence, Writer, is_about, message};
+use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::plan::variation::Variation;
+use crate::replay::script::{Outputs, ScriptRun};
+use crate::replay::sight::{Sighting, What, crate_of};
+
+impl ScriptTrial<'_> {
+    pub(super) fn writes(&self, seen: &[Sighting]) -> Option<Finding> {
+        let temp = self.script.env.get(OsStr::new("TMPDIR"));
+        let temp = temp.map_or(PathBuf::from("/tmp"), PathBuf::from);
+        let outside = |path: &Path| {
+            let scratch = path.starts_with(&self.judge.replayer.scratch);
+            // What lies in the temporary folder is there to be lost, unless the package does too.
+            let inside = path.starts_with(&self.script.package.root);
+            let temporary = path.starts_with(&temp) && !inside;
+            !scratch && !temporary && !lies_in(path, PSEUDO)
+        };
+        let written = |own: &&Sighting| matches!(&own.what, What::Write(path) if outside(path));
+        let mut written = seen.iter().filter(written);
+        let first = written.next()?;
+        let mut finding = self.seen(
+            "build-script-writes-outside-out-dir",
+            first,
+            "its build script writes outside of OUT_DIR",
+            "write to OUT_DIR and `include!` from there; sources and other places are not the script's to change",
+        );
+        let paths = std::iter::once(first).chain(written);
+        let mut names: Vec<String> = paths
+            .filter_map(|own| match &own.what {
+                What::Write(path) => Some(self.place(path)),
+                _ => None,
+            })
+            .collect();
+        names.dedup();
+        names.truncate(MAX_FILES);
+        finding
+            .evidence
+            .push(format!("it writes {}", names.join(", ")));
+        finding.names = names;
+        Some(finding)
+    }
+
+    pub(super) fn network(&self, seen: &[Sighting]) -> Option<Finding> {
+        let first = seen.iter().find(|own| own.what == What::Network)?;
+        let mut finding = self.seen(
+            "build-script-uses-network",
+            first,
+            "its build script uses the network",
+            "keep what it fetches in the package, or hand it over by a declared variable",
+        );
+        finding.grade = Grade::Hazard;
+        Some(finding)
+    }
+
+    /// Left-overs that differ: seen, and of no use to any compile.
+    pub(super) fn droppings(&self, one: &Outputs, other: &Outputs) -> Option<Finding> {
+        let differ = |path: &&PathBuf| one.droppings.get(*path) != other.droppings.get(*path);
+        let all = one.droppings.keys().chain(other.droppings.keys());
+        let names: BTreeSet<String> = all
+            .filter(differ)
+            .map(|path| path.display().to_string())
+            .collect();
+        (!names.is_empty()).then(|| Finding {
+            lint: "build-script-unstable-output".to_owned(),
+            level: Level::Allow,
+            grade: Grade::Harmless,
+            krate: self.judge.action.id.clone(),
+            culprit: Some(self.culprit(None)),
+            factor: None,
+            names: names.into_iter().collect(),
+            message: "logs and left-overs in its OUT_DIR differ from run to run".to_owned(),
+            expansion: None,
+            evidence: Vec::new(),
+            help: "nothing to do: no compile reads them".to_owned(),
+        })
+    }
+
+    /// A finding about something that the script was seen to do.
+    fn seen(&self, id: &str, sighting: &Sighting, message: &str, help: &str) -> Finding {
+        Finding {
+            lint: id.to_owned(),
+            level: lint::page(id).map_or(Level::Deny, |page| page.level),
+            grade: Grade::Confirmed,
+            krate: self.judge.action.id.clone(),
+            culprit: Some(self.culprit(Some(sighting))),
+            factor: None,
+            names: Vec::new(),
+            message: message.to_owned(),
+            expansion: None,
+            evidence: Vec::new(),
+            help: help.to_owned(),
+        }
+    }
+
+    /// A finding about what moves the script's outputs; only an `effect` on the SVH counts.
+    pub(super) fn finding(
+        &self,
+        id: &str,
+        cause: &Cause,
+        plain: &ScriptRun,
+        effect: bool,
+    ) -> Finding {
+        let evidence = Evidence {
+            watched: true,
+            ..Evidence::default()
+        };
+        let root = self.sides.recorded().root.as_ref();
+        let (factor, names) = root.map_or((None, Vec::new()), |root| {
+            let writer = Writer {
+                action: self.judge.action,
+                build: self.judge.build,
+                evidence: &evidence,
+                root,
+            };
+            writer.factor(&cause.fault)
+        });
+        // Attribution speaks of compiles.
+        let of_script = |text: &str| {
+            text.replace("SVH", "output")
+                .replace("does not compile", "does not run")
+        };
+        let about = |own: &&Sighting| is_about(&own.what, &cause.fault);
+        let mut about: Vec<&Sighting> = plain.sightings.iter().filter(about).collect();
+        about.sort_by_key(|own| own.function.is_none());
+        let mut lines: Vec<String> = cause.evidence.iter().map(|own| of_script(own)).collect();
+        lines.push(
+            if effect {
+                "the crate, held still and compiled with either output, has two SVHs"
+            } else {
+                "the crate, held still and compiled with either output, has one SVH"
+            }
+            .to_owned(),
+        );
+        let said = of_script(&message(&cause.fault, &names, None));
+        let said = said.replacen("its output", "its build script's output", 1);
+        Finding {
+            lint: id.to_owned(),
+            level: if effect { Level::Deny } else { Level::Allow },
+            grade: if effect {
+                Grade::Confirmed
+            } else {
+                Grade::Harmless
+            },
+            krate: self.judge.action.id.clone(),
+            culprit: Some(self.culprit(about.first().copied())),
+            help: help(&cause.fault, effect).to_owned(),
+            factor,
+            names,
+            message: said,
+            expansion: None,
+            evidence: lines,
+        }
+    }
+
+    /// The package whose function asked, the script's own unless it is another crate of the build.
+    fn culprit(&self, sighting: Option<&Sighting>) -> Culprit {
+        let function = sighting.and_then(|own| own.function.clone());
+        let named = function.as_deref().map(crate_of).and_then(|name| {
+            let mut actions = self.judge.build.actions.iter();
+            actions.find(|own| own.args.crate_name() == Some(name) && own.id != self.script.id)
+        });
+        let package = named.map_or(&self.script.package, |own| &own.package);
+        Culprit {
+            package: Some(format!("{} {}", package.name, package.version)),
+            kind: CulpritKind::BuildScript,
+            function,
+            location: sighting.and_then(|own| own.location.clone()),
+        }
+    }
+
+    fn place(&self, path: &Path) -> String {
+        let below = path.strip_prefix(&self.script.package.root);
+        below.unwrap_or(path).display().to_string()
+    }
+}
+
+fn help(fault: &Fault, effect: bool) -> &'static str {
+    match fault {
+        _ if !effect => "nothing to do, as far as these runs could tell",
+        Fault::File(_) => {
+            "print `cargo::rerun-if-changed=PATH` for what the script reads, or let it do without"
+        }
+        Fault::World(Variation::Env, _) => {
+            "print `cargo::rerun-if-env-changed=NAME` for what the script reads, or let it do without"
+        }
+        Fault::World(Variation::Time, _) => {
+            "take the time from a declared variable (SOURCE_DATE_EPOCH), or leave it out"
+        }
+        Fault::World(Variation::DirOrder, _) => "sort what the script lists",
+        Fault::World(Variation::Randomness, _) => {
+            "iterate a BTreeMap or sort, where the script iterates a HashMap or HashSet, and use no random numbers"
+        }
+        _ => "make the script's output a function of what it declares",
+    }
+}

@@ -1,0 +1,234 @@
+//! Runs a build script once more, in an `OUT_DIR` that lies at one place in all its runs, and reads
+//! what it leaves.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+
+use super::launch::{End, Launch};
+use super::sight::Sighting;
+use super::stage::{Staged, copy_tree};
+use super::{ReplayError, Replayer, Seat, WHY, first_error};
+use crate::digest::Digest;
+use crate::plan::variation::Change;
+use crate::project::Action;
+use crate::project::directives::Directives;
+
+/// A build script's run that ended.
+#[derive(Debug)]
+pub struct ScriptRun {
+    /// What it left, or how it failed.
+    pub outputs: Result<Outputs, String>,
+    /// What it asked of the world.
+    pub sightings: Vec<Sighting>,
+    /// How long it took.
+    pub took: Duration,
+    /// The run's folder, in which the outputs lie; gone with the run.
+    folder: tempfile::TempDir,
+}
+
+/// What a build script left.
+#[derive(Debug, Clone)]
+pub struct Outputs {
+    /// What it told cargo.
+    pub directives: Directives,
+    /// Files below `OUT_DIR` that a compile could use, by their relative paths.
+    pub files: BTreeMap<PathBuf, Digest>,
+    /// Logs and left-overs below `OUT_DIR`.
+    pub droppings: BTreeMap<PathBuf, Digest>,
+}
+
+impl Outputs {
+    /// One digest over all that a compile could use. The order of the directives is left out:
+    /// Cargo passes them on by kind.
+    pub fn digest(&self) -> String {
+        let mut lines = self.directives.lines().to_vec();
+        lines.sort();
+        for (path, digest) in &self.files {
+            lines.push(format!("{} {digest}", path.display()));
+        }
+        Digest::of(lines.join("\n").as_bytes()).to_string()
+    }
+
+    /// What differs from another run's outputs, a few words each.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        for line in self.directives.lines() {
+            if !other.directives.lines().contains(line) {
+                found.push(format!("it told cargo `{line}` in one run only"));
+            }
+        }
+        let paths = self.files.keys().chain(other.files.keys());
+        let mut paths: Vec<&PathBuf> = paths.collect();
+        paths.sort();
+        paths.dedup();
+        for path in paths {
+            if self.files.get(path) != other.files.get(path) {
+                found.push(format!("`{}` in OUT_DIR differs", path.display()));
+            }
+        }
+        found.truncate(4);
+        found
+    }
+}
+
+/// Files that tools leave behind and no compile reads: dep-info, logs, caches of probes.
+fn is_dropping(path: &Path) -> bool {
+    const NAMES: &[&str] = &[
+        "config.log",
+        "config.status",
+        "config.cache",
+        "CMakeCache.txt",
+    ];
+    const FOLDERS: &[&str] = &["CMakeFiles", "autom4te.cache"];
+    const EXTENSIONS: &[&str] = &["d", "log", "ll", "tmp"];
+    let is = |list: &[&str], name: Option<&std::ffi::OsStr>| {
+        name.is_some_and(|name| list.iter().any(|own| name == *own))
+    };
+    is(NAMES, path.file_name())
+        || is(EXTENSIONS, path.extension())
+        || path.iter().any(|part| is(FOLDERS, Some(part)))
+}
+
+impl Replayer {
+    /// Where a script's `OUT_DIR` lies in every run.
+    pub fn out_dir(&self, script: &Action) -> PathBuf {
+        let name = Digest::of(script.id.as_bytes()).to_string();
+        self.scratch.join("scripts").join(&name[..16]).join("out")
+    }
+
+    /// Runs a build script in a world with `changes`.
+    pub fn run_script(
+        &self,
+        script: &Action,
+        changes: &[Change],
+        seat: &Seat,
+    ) -> Result<ScriptRun, ReplayError> {
+        self.run_script_inner(script, changes, seat)
+            .map_err(|error| self.told(error))
+    }
+
+    fn run_script_inner(
+        &self,
+        script: &Action,
+        changes: &[Change],
+        seat: &Seat,
+    ) -> Result<ScriptRun, ReplayError> {
+        let folder = tempfile::Builder::new()
+            .prefix("script-")
+            .tempdir_in(&self.scratch)
+            .map_err(ReplayError::Io)?;
+        let out_dir = self.out_dir(script);
+        empty(&out_dir).map_err(ReplayError::Io)?;
+        let staged = Staged::script(script, changes, folder.path(), &out_dir);
+        let stdout = folder.path().join("stdout");
+        let launch = Launch {
+            program: &script.program,
+            staged: &staged.map_err(ReplayError::Io)?,
+            changes,
+            stop_at_metadata: false,
+            stdout: Some(File::create(&stdout).map_err(ReplayError::Io)?),
+            timeout: self.timeout,
+            slot: seat.slot,
+        };
+        let start = Instant::now();
+        let ended = match &seat.watch {
+            Some(watch) => launch.run_watched(watch, &self.interrupt),
+            None => launch.run_unwatched(&self.interrupt),
+        };
+        let ended = ended.map_err(|source| match source.kind() {
+            io::ErrorKind::Interrupted => ReplayError::Interrupted,
+            _ => ReplayError::Start {
+                program: script.program.clone(),
+                source,
+            },
+        })?;
+        if self.interrupt.is_set() {
+            return Err(ReplayError::Interrupted);
+        }
+        let took = start.elapsed();
+        let failed = match &ended.end {
+            End::Status(true, _) | End::Stopped => None,
+            End::Status(false, how) => Some(format!("{how}: {}", first_error(&ended.stderr))),
+            End::TimedOut => Some(format!("ended after {} s", self.timeout.as_secs())),
+            End::Processes => Some("it started processes without end".to_owned()),
+        };
+        let outputs = match failed {
+            Some(why) => {
+                let own = folder.path().to_string_lossy().into_owned();
+                let why = why.replace(&own, "SCRATCH");
+                Err(why.chars().take(WHY).collect())
+            }
+            None => Ok(read(&stdout, &out_dir).map_err(ReplayError::Io)?),
+        };
+        fs::rename(&out_dir, folder.path().join("out")).map_err(ReplayError::Io)?;
+        Ok(ScriptRun {
+            outputs,
+            sightings: ended.sightings,
+            took,
+            folder,
+        })
+    }
+
+    /// Puts what a run left back to where it was made, for the crate to be compiled with it.
+    pub fn put_back(&self, script: &Action, run: &ScriptRun) -> Result<(), ReplayError> {
+        let out_dir = self.out_dir(script);
+        empty(&out_dir)
+            .and_then(|()| copy_tree(&run.folder.path().join("out"), &out_dir, &[]))
+            .map_err(|error| self.told(ReplayError::Io(error)))
+    }
+}
+
+fn empty(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)
+}
+
+fn read(stdout: &Path, out_dir: &Path) -> io::Result<Outputs> {
+    let mut found = Outputs {
+        directives: Directives::parse(&fs::read(stdout)?),
+        files: BTreeMap::new(),
+        droppings: BTreeMap::new(),
+    };
+    for entry in walkdir::WalkDir::new(out_dir).sort_by_file_name() {
+        let entry = entry?;
+        let Ok(path) = entry.path().strip_prefix(out_dir) else {
+            continue;
+        };
+        let digest = if entry.file_type().is_symlink() {
+            Digest::of(fs::read_link(entry.path())?.as_os_str().as_encoded_bytes())
+        } else if entry.file_type().is_file() {
+            Digest::of_file(entry.path())?
+        } else {
+            continue;
+        };
+        let list = if is_dropping(path) {
+            &mut found.droppings
+        } else {
+            &mut found.files
+        };
+        list.insert(path.to_path_buf(), digest);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn droppings_are_told_from_outputs() {
+        for path in ["a.d", "config.log", "build/CMakeFiles/x.c", "probe.ll"] {
+            assert!(is_dropping(Path::new(path)), "{path}");
+        }
+        for path in ["value.rs", "libx.a", "config.h", "d"] {
+            assert!(!is_dropping(Path::new(path)), "{path}");
+        }
+    }
+}
