@@ -33,7 +33,7 @@ pub(super) fn look(
     if still.is_empty() || moved.is_empty() || still == moved {
         return Ok(None);
     }
-    let sources = sources(action);
+    let sources: Vec<(PathBuf, String)> = sources(action).collect();
     let sources: Vec<Source<'_>> = sources
         .iter()
         .map(|(path, text)| Source { path, text })
@@ -61,23 +61,24 @@ pub(super) fn look(
     }))
 }
 
-/// The crate's own sources as the compile declared them, the root first.
-fn sources(action: &Action) -> Vec<(PathBuf, String)> {
+/// The crate's own sources as the compile declared them, the root first; read as they are asked for.
+pub(super) fn sources(action: &Action) -> impl Iterator<Item = (PathBuf, String)> {
     let root = action.args.value(INPUT).map(PathBuf::from);
-    let others = action.inputs.iter().filter(|path| {
-        path.extension().is_some_and(|own| own == "rs") && root.as_ref() != Some(*path)
-    });
-    root.iter()
-        .chain(others)
-        .filter_map(|path| {
-            let place = action.cwd.join(path);
-            let small = fs_err::metadata(&place).is_ok_and(|own| own.len() <= MAX_SOURCE);
-            let text = small
-                .then(|| fs_err::read_to_string(&place).ok())
-                .flatten()?;
-            Some((path.clone(), text))
-        })
-        .collect()
+    let is_other = {
+        let root = root.clone();
+        move |path: &&PathBuf| {
+            path.extension().is_some_and(|own| own == "rs") && root.as_ref() != Some(*path)
+        }
+    };
+    let others = action.inputs.iter().filter(is_other).cloned();
+    root.into_iter().chain(others).filter_map(|path| {
+        let place = action.cwd.join(&path);
+        let small = fs_err::metadata(&place).is_ok_and(|own| own.len() <= MAX_SOURCE);
+        let text = small
+            .then(|| fs_err::read_to_string(&place).ok())
+            .flatten()?;
+        Some((path, text))
+    })
 }
 
 /// Functions of the guilty code that were seen on a stack.

@@ -14,7 +14,6 @@ use crate::artifact::metadata::CrateRoot;
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, Undeclared, World};
 use crate::compare;
 use crate::lint::Finding;
-use crate::os_text::normalized;
 use crate::plan::strategy::{Pair, Strategy, pair};
 use crate::plan::variation::{Change, Setting, Variation};
 use crate::project::{Action, Build, TargetKind, is_place};
@@ -117,12 +116,9 @@ impl Judge<'_> {
                 .out_dir()
                 .map(|path| self.action.cwd.join(path)),
         );
-        let mut declared = self.declared();
+        let mut declared = self.action.declared_files();
         declared.extend(self.action.out_dir.clone());
-        // Cargo itself reads these: a change of them is a change of the build.
-        for folder in self.action.package.root.ancestors() {
-            declared.extend(["Cargo.toml", "Cargo.lock"].map(|name| folder.join(name)));
-        }
+        declared.extend(self.action.manifests());
         Watch {
             modules: modules.clone(),
             suspects: Arc::new(macros.flat_map(|own| own.outputs.iter().cloned()).collect()),
@@ -299,7 +295,7 @@ impl Judge<'_> {
             What::List(folder) => {
                 let entry = self.entry_to_hide(folder)?;
                 let name = entry.file_name()?.to_string_lossy().into_owned();
-                let declared = self.declared().contains(&entry);
+                let declared = self.action.declared_files().contains(&entry);
                 let words = format!("with its entry `{name}` hidden");
                 (folder, vec![(Change::Hide(entry), words)], !declared)
             }
@@ -315,14 +311,6 @@ impl Judge<'_> {
         ))
     }
 
-    /// The files that the compile declared, absolute.
-    fn declared(&self) -> BTreeSet<PathBuf> {
-        let inputs = self.action.inputs.iter();
-        inputs
-            .map(|path| normalized(&self.action.cwd.join(path)))
-            .collect()
-    }
-
     /// A file of a listed folder that can be hidden without taking a source away.
     fn entry_to_hide(&self, folder: &Path) -> Option<PathBuf> {
         let mut entries: Vec<PathBuf> = fs_err::read_dir(folder)
@@ -330,7 +318,7 @@ impl Judge<'_> {
             .filter_map(|entry| Some(entry.ok()?.path()))
             .collect();
         entries.sort();
-        let declared = self.declared();
+        let declared = self.action.declared_files();
         let manifests = ["Cargo.toml", "Cargo.lock", "build.rs"];
         entries.into_iter().find(|path| {
             let source = path.extension().is_some_and(|own| own == "rs") && declared.contains(path);

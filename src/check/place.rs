@@ -3,11 +3,9 @@
 
 use std::path::PathBuf;
 
+use super::expand::sources;
 use crate::artifact::metadata::CrateDep;
 use crate::project::{Action, Build, is_place};
-
-/// Largest source file that is searched, in bytes.
-const MAX_SOURCE: u64 = 4 << 20;
 
 /// The library of the one loaded crate whose source spells out a variable that `action` reads for
 /// its place and does not spell out itself. Only a text search: with none or several, nobody is
@@ -39,10 +37,5 @@ pub(super) fn exporter(action: &Action, build: &Build, loaded: &[CrateDep]) -> O
 }
 
 fn spells_out(action: &Action, names: &[String]) -> bool {
-    let sources = action.inputs.iter().map(|path| action.cwd.join(path));
-    let mut texts = sources
-        .filter(|path| path.extension().is_some_and(|own| own == "rs"))
-        .filter(|path| fs_err::metadata(path).is_ok_and(|own| own.len() <= MAX_SOURCE))
-        .filter_map(|path| fs_err::read_to_string(path).ok());
-    texts.any(|text| names.iter().any(|name| text.contains(name.as_str())))
+    sources(action).any(|(_, text)| names.iter().any(|name| text.contains(name.as_str())))
 }

@@ -12,6 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::PathBuf;
 
+use crate::os_text::normalized;
 use crate::rustc::args::Args;
 
 /// One rustc command of the build, as it was run.
@@ -59,6 +60,21 @@ impl Build {
 }
 
 impl Action {
+    /// The files that it declared, absolute and without detours.
+    pub fn declared_files(&self) -> BTreeSet<PathBuf> {
+        let inputs = self.inputs.iter();
+        inputs
+            .map(|path| normalized(&self.cwd.join(path)))
+            .collect()
+    }
+
+    /// Where Cargo looks for manifests and lock files of the package: it reads them itself, so that
+    /// a change of them is a change of the build.
+    pub fn manifests(&self) -> impl Iterator<Item = PathBuf> {
+        let folders = self.package.root.ancestors();
+        folders.flat_map(|folder| ["Cargo.toml", "Cargo.lock"].map(|name| folder.join(name)))
+    }
+
     /// Whether the source itself asks where it lies (`env!("CARGO_MANIFEST_DIR")` and its like).
     pub fn asks_for_place(&self) -> bool {
         self.dep_env.iter().any(|name| is_place(name))

@@ -209,33 +209,24 @@ impl Args {
         self.value("--crate-name")?.to_str()
     }
 
+    /// The values of the option `name`, each split at its commas.
+    fn list(&self, name: &str) -> Vec<String> {
+        let split = |value: &OsStr| -> Vec<String> {
+            let text = value.to_string_lossy();
+            text.split(',').map(str::to_owned).collect()
+        };
+        self.values(name).into_iter().flat_map(split).collect()
+    }
+
     /// `--crate-type`, every kind that was asked for.
     pub fn crate_types(&self) -> Vec<String> {
-        self.values("--crate-type")
-            .iter()
-            .flat_map(|value| {
-                value
-                    .to_string_lossy()
-                    .split(',')
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-            .collect()
+        self.list("--crate-type")
     }
 
     /// The kinds of `--emit`, without their `=path` parts.
     pub fn emit(&self) -> Vec<String> {
-        self.values("--emit")
-            .iter()
-            .flat_map(|value| {
-                value
-                    .to_string_lossy()
-                    .split(',')
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-            .map(|kind| kind.split('=').next().unwrap_or_default().to_owned())
-            .collect()
+        let kind = |own: String| own.split('=').next().unwrap_or_default().to_owned();
+        self.list("--emit").into_iter().map(kind).collect()
     }
 
     /// `--out-dir`.

@@ -74,14 +74,8 @@ fn watch(judge: &Judge<'_>, script: &Action, modules: &ModuleCache) -> Watch {
     let var = |name: &str| script.env.get(OsStr::new(name)).map(PathBuf::from);
     let home = var("CARGO_HOME").or_else(|| Some(var("HOME")?.join(".cargo")));
     known.extend(home);
-    let mut declared: BTreeSet<PathBuf> = script
-        .inputs
-        .iter()
-        .map(|path| normalized(&script.cwd.join(path)))
-        .collect();
-    for folder in script.package.root.ancestors() {
-        declared.extend(["Cargo.toml", "Cargo.lock"].map(|name| folder.join(name)));
-    }
+    let mut declared = script.declared_files();
+    declared.extend(script.manifests());
     Watch {
         modules: modules.clone(),
         suspects: Arc::new(BTreeSet::from([script.program.clone()])),
