@@ -211,7 +211,8 @@ impl Judge<'_> {
     /// Looks at what the macros behind the causes write differently.
     fn expand(&self, sides: &Sides<'_>, causes: &mut [Cause]) -> Result<(), ReplayError> {
         for cause in causes {
-            cause.expanded = expand::look(self.action, sides, self.pinned(sides), cause)?;
+            cause.expanded =
+                expand::look(self.action, self.build, sides, self.pinned(sides), cause)?;
         }
         Ok(())
     }

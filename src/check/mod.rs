@@ -1,5 +1,6 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
+mod excerpt;
 mod expand;
 mod infection;
 mod judge;
