@@ -42,6 +42,8 @@ pub struct Settings {
     pub runs: usize,
     /// Compiles at one time.
     pub jobs: usize,
+    /// Whether crates in which nothing but rustc ran are taken for safe.
+    pub triage: bool,
     /// Longest time for one compile.
     pub timeout: Duration,
 }

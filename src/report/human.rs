@@ -198,10 +198,14 @@ fn write_crates(out: &mut String, report: &Report) -> std::fmt::Result {
         let (color, verdict) = (color(krate.verdict), krate.verdict.as_str());
         writeln!(out, "{id:width$}  {color}{verdict}{PLAIN}")?;
         for (name, own) in &krate.strategies {
+            let sign = match own.svh {
+                [Some(metadata), Some(full)] if metadata == full => "=",
+                [Some(_), Some(_)] => "≠",
+                _ => "|",
+            };
             let [metadata, full] = own
                 .svh
                 .map(|svh| svh.map_or_else(|| "none".to_owned(), |svh| svh.to_string()));
-            let sign = if metadata == full { "=" } else { "≠" };
             writeln!(out, "    {name:14} {metadata} {sign} {full}")?;
         }
     }
