@@ -7,6 +7,7 @@ mod judge;
 mod place;
 mod scripts;
 mod sides;
+mod undeclared;
 mod verdict;
 
 use std::io::{self, Write};
