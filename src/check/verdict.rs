@@ -15,6 +15,7 @@ use crate::replay::sight::{Sighting, What};
 use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
 use super::judge::Judged;
+use super::policy::Escapes;
 use super::scripts::Checked;
 
 /// A pair that was compared.
@@ -39,6 +40,10 @@ pub(super) struct Evidence {
     pub(super) script: Checked,
     /// Whether runs were watched.
     pub(super) watched: bool,
+    /// What tells an escape.
+    pub(super) escapes: Option<Escapes>,
+    /// Why runs that should have been in a sandbox were not.
+    pub(super) unconfined: Option<String>,
 }
 
 impl Compared {
@@ -113,6 +118,10 @@ pub(super) fn sum_up(
             .map(|(own, settings)| writer.harmless(*own, *settings)),
     );
     findings.extend(evidence.script.findings.iter().cloned());
+    findings.extend(writer.escapes(compared));
+    if let Some(why) = &evidence.unconfined {
+        unknown.insert(format!("its compiles ran without the sandbox: {why}"));
+    }
     let strategies = compared.iter().map(|own| {
         let verdict = match own.verdict() {
             // Nondeterminism is the crate's, not the strategy's: a pair that came out equal while
@@ -138,7 +147,8 @@ pub(super) fn sum_up(
         .then_some(Verdict::Inconclusive);
     let worst = strategies.values().map(|own| own.verdict).chain(open).max();
     let verdict = worst.unwrap_or(Verdict::Safe);
-    let escapes = evidence.sightings.iter().any(is_escape);
+    let escapes = evidence.escapes.as_ref();
+    let escapes = escapes.is_some_and(|own| own.any(&evidence.sightings));
     let hermeticity = if escapes { "escapes" } else { "hermetic" };
     let verdict = CrateVerdict {
         id: action.id.clone(),
@@ -157,14 +167,6 @@ pub(super) fn sum_up(
         root,
         unknown: unknown.into_iter().collect(),
     }
-}
-
-/// Whether it reaches beyond what the crate declared.
-fn is_escape(seen: &Sighting) -> bool {
-    matches!(
-        seen.what,
-        What::Read(_) | What::List(_) | What::Write(_) | What::Exec(_) | What::Network
-    )
 }
 
 /// Writes the findings of one crate.
@@ -258,27 +260,27 @@ impl Writer<'_> {
         let mut found: Vec<String> = self
             .asking(*variation)
             .filter(|own| cause.modules.contains(&own.module))
-            .map(|own| {
-                let who = self.package_of(&own.module).unwrap_or_default();
-                let place = own
-                    .function
-                    .as_ref()
-                    .map(|name| format!(" in `{name}`"))
-                    .unwrap_or_default();
-                let program = own
-                    .program
-                    .as_ref()
-                    .map(|own| format!(", through `{}`", own.display()));
-                format!(
-                    "{who} {}{place}{}",
-                    self.words(&own.what),
-                    program.unwrap_or_default()
-                )
-            })
+            .map(|own| self.sentence(own))
             .collect();
         found.dedup();
         found.truncate(4);
         found
+    }
+
+    /// Who asked what, where and through which program.
+    pub(super) fn sentence(&self, own: &Sighting) -> String {
+        let who = self.package_of(&own.module).unwrap_or_default();
+        let place = own
+            .function
+            .as_ref()
+            .map(|name| format!(" in `{name}`"))
+            .unwrap_or_default();
+        let program = own
+            .program
+            .as_ref()
+            .map(|own| format!(", through `{}`", own.display()));
+        let what = self.words(&own.what);
+        format!("{who} {what}{place}{}", program.unwrap_or_default())
     }
 
     fn words(&self, what: &What) -> String {
@@ -307,7 +309,7 @@ impl Writer<'_> {
     }
 
     /// A path as the report names it: relative to the package or workspace where it lies in one.
-    fn place(&self, path: &Path) -> String {
+    pub(super) fn place(&self, path: &Path) -> String {
         let roots = [&self.action.package.root, &self.build.root];
         let inside = roots
             .into_iter()
@@ -413,7 +415,7 @@ impl Writer<'_> {
         shown.unwrap_or(path).display().to_string()
     }
 
-    fn package_of(&self, module: &Path) -> Option<String> {
+    pub(super) fn package_of(&self, module: &Path) -> Option<String> {
         let has = |own: &&Action| own.outputs.iter().any(|path| path == module);
         let action = self.build.actions.iter().find(has)?;
         Some(format!(

@@ -11,16 +11,19 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::sys::personality::{self, Persona};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 
-use super::sight::{self, Sighting, Watch};
+use super::confine::Confine;
+use super::sight::{self, Refusals, Sighting, Watch};
 use super::stage::Staged;
 use crate::interrupt::{Guarded, Interrupt};
 use crate::plan::variation::Change;
+use crate::sandbox::Sandbox;
 use crate::trace;
 
 /// What of rustc's standard error is kept, in bytes; a macro may print without end.
@@ -53,6 +56,8 @@ pub(super) enum End {
     TimedOut,
     /// By us, for it started processes without end.
     Processes,
+    /// By us or the kernel, for it wrote without end.
+    Disk,
 }
 
 /// A compile that ended.
@@ -64,8 +69,13 @@ pub(super) struct Ended {
 }
 
 impl Launch<'_> {
-    /// Runs it under the tracer.
-    pub(super) fn run_watched(self, watch: &Watch, interrupt: &Interrupt) -> io::Result<Ended> {
+    /// Runs it under the tracer, and in the sandbox if there is one.
+    pub(super) fn run_watched(
+        self,
+        watch: &Watch,
+        confined: Option<(&Confine, Sandbox)>,
+        interrupt: &Interrupt,
+    ) -> io::Result<Ended> {
         let mut command = trace::Command::new(self.program)
             .args(self.staged.args.as_slice())
             .envs(&self.staged.env)
@@ -82,7 +92,10 @@ impl Launch<'_> {
                 _ => command,
             };
         }
-        let command = watch.watch(command, self.changes);
+        let mut command = watch.watch(command, self.changes);
+        if let Some((_, sandbox)) = &confined {
+            command = command.enter(sandbox.clone());
+        }
         let one_cpu = self.changes.contains(&Change::OneCpu);
         let start = || {
             // Affinity belongs to a thread and goes over to its children; a thread of the run's own
@@ -103,6 +116,10 @@ impl Launch<'_> {
             let killer = session.killer();
             Box::new(move || killer.kill())
         })?;
+        let killer = session.killer();
+        let disk = confined
+            .as_ref()
+            .and_then(|(_, sandbox)| sandbox.watch_disk(move || killer.kill()));
         let mut log = Log::default();
         let mut stopped = false;
         if let Some(mut pipe) = session.stderr.take() {
@@ -123,7 +140,9 @@ impl Launch<'_> {
         }
         let trace = session.wait().map_err(io::Error::other)?;
         drop(registered);
+        let disk = disk.is_some_and(|disk| disk.exceeded());
         let end = match (trace.stopped, trace.status) {
+            _ if disk => End::Disk,
             _ if stopped => End::Stopped,
             (Some(trace::Cut::Timeout), _) => End::TimedOut,
             (Some(trace::Cut::Processes), _) => End::Processes,
@@ -131,9 +150,14 @@ impl Launch<'_> {
             (_, trace::Status::Exited(status)) => {
                 End::Status(false, format!("exit status {status}"))
             }
+            (_, trace::Status::Signaled(libc::SIGXFSZ)) if confined.is_some() => End::Disk,
             (_, trace::Status::Signaled(signal)) => End::Status(false, format!("signal {signal}")),
         };
-        let sightings = sight::sightings(trace, watch);
+        let refusals = confined.map(|(confine, _)| Refusals {
+            confine,
+            hidden: self.changes.iter().filter_map(hidden).collect(),
+        });
+        let sightings = sight::sightings(trace, watch, refusals.as_ref());
         Ok(Ended {
             end,
             stderr: log.kept,
@@ -163,6 +187,14 @@ impl Launch<'_> {
                 .unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
         })?;
         follow(spawned, self.stop_at_metadata, self.timeout)
+    }
+}
+
+/// What a change hides from the run.
+fn hidden(change: &Change) -> Option<&Path> {
+    match change {
+        Change::Hide(path) => Some(path),
+        _ => None,
     }
 }
 

@@ -137,7 +137,7 @@ impl Replayer {
         };
         let start = Instant::now();
         let ended = match &seat.watch {
-            Some(watch) => launch.run_watched(watch, &self.interrupt),
+            Some(watch) => launch.run_watched(watch, None, &self.interrupt),
             None => launch.run_unwatched(&self.interrupt),
         };
         let ended = ended.map_err(|source| match source.kind() {
@@ -156,6 +156,7 @@ impl Replayer {
             End::Status(false, how) => Some(format!("{how}: {}", first_error(&ended.stderr))),
             End::TimedOut => Some(format!("ended after {} s", self.timeout.as_secs())),
             End::Processes => Some("it started processes without end".to_owned()),
+            End::Disk => Some("it wrote more than it may".to_owned()),
         };
         let outputs = match failed {
             Some(why) => {

@@ -9,10 +9,13 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::libc;
+
+use super::confine::Confine;
 use crate::os_text::normalized;
 use crate::plan::variation::{Change, Variation};
 use crate::trace::{
-    Access, Command, Event, Frame, Injection, ModuleCache, ProcessId, Steer, Sys, Trace,
+    Access, Command, Event, Frame, Injection, ModuleCache, Outcome, ProcessId, Steer, Sys, Trace,
 };
 
 /// What is watched in a run.
@@ -41,6 +44,8 @@ pub struct Sighting {
     pub location: Option<String>,
     /// The program, if a process that the code started did it.
     pub program: Option<OsString>,
+    /// Whether the sandbox refused it.
+    pub refused: bool,
 }
 
 /// What code asked.
@@ -179,8 +184,62 @@ fn is_system(module: &Path) -> bool {
     .any(|prefix| name.starts_with(prefix))
 }
 
+/// What a sandbox keeps from a run.
+pub(super) struct Refusals<'a> {
+    pub(super) confine: &'a Confine,
+    /// What the run was not to find anyway.
+    pub(super) hidden: BTreeSet<&'a Path>,
+}
+
+impl Refusals<'_> {
+    /// Whether an access failed that would not have failed outside.
+    fn made(&self, event: &Event) -> bool {
+        if event.outcome.succeeded() {
+            return false;
+        }
+        let there = |path: &Path| {
+            let path = normalized(path);
+            !self.hidden.contains(&*path)
+                && !self.confine.shows(&path)
+                && path.symlink_metadata().is_ok()
+        };
+        match &event.access {
+            Access::Open { mode, .. } if mode.write || mode.create => self.write(event),
+            Access::Open { path, .. }
+            | Access::Status { path }
+            | Access::ReadLink { path }
+            | Access::Exec { path, .. } => there(&path.absolute),
+            Access::Change { .. }
+            | Access::Symlink { .. }
+            | Access::Rename { .. }
+            | Access::Link { .. } => self.write(event),
+            _ => false,
+        }
+    }
+
+    /// Whether a change failed for want of the right or of the folder around.
+    fn write(&self, event: &Event) -> bool {
+        let Some(path) = event.access.path() else {
+            return false;
+        };
+        match event.outcome {
+            Outcome::Failed(libc::EROFS | libc::EACCES | libc::EPERM) => true,
+            Outcome::Failed(libc::ENOENT) => {
+                let path = normalized(&path.absolute);
+                let around = path.parent().unwrap_or(&path);
+                !self.confine.shows(around) && around.is_dir()
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Everything that watched code asked, sorted, each thing once.
-pub(super) fn sightings(mut trace: Trace, watch: &Watch) -> Vec<Sighting> {
+pub(super) fn sightings(
+    mut trace: Trace,
+    watch: &Watch,
+    refusals: Option<&Refusals<'_>>,
+) -> Vec<Sighting> {
     let suspects = &watch.suspects;
     let watched: BTreeSet<ProcessId> = owners(&trace, suspects).into_keys().collect();
     trace.events.retain(|event| {
@@ -190,7 +249,10 @@ pub(super) fn sightings(mut trace: Trace, watch: &Watch) -> Vec<Sighting> {
     let owners = owners(&trace, suspects);
     let mut found = BTreeSet::new();
     for event in &trace.events {
-        let Some(what) = what(event) else { continue };
+        let refused = refusals.is_some_and(|own| own.made(event));
+        let Some(what) = what(event, refused) else {
+            continue;
+        };
         let own = responsible(&event.frames, suspects)
             .map(|frame| (frame.module.to_path_buf(), &event.frames[..]));
         let owner = owners.get(&event.process);
@@ -206,6 +268,7 @@ pub(super) fn sightings(mut trace: Trace, watch: &Watch) -> Vec<Sighting> {
         let program = program.filter(|_| !matches!(what, What::Exec(_)));
         // What a started program reads of the system and of itself says nothing about the macro.
         if program.is_some()
+            && !refused
             && matches!(
                 what,
                 What::Random | What::Status(_) | What::Missing(_) | What::Variable(..) | What::Pid
@@ -226,6 +289,7 @@ pub(super) fn sightings(mut trace: Trace, watch: &Watch) -> Vec<Sighting> {
             function,
             location,
             program,
+            refused,
         });
     }
     // What the code wrote itself is its own.
@@ -346,8 +410,9 @@ pub fn crate_of(symbol: &str) -> &str {
         .unwrap_or("")
 }
 
-fn what(event: &Event) -> Option<What> {
-    let failed = !event.outcome.succeeded();
+/// What an access asks; one that the sandbox refused asks what it would have had outside.
+fn what(event: &Event, refused: bool) -> Option<What> {
+    let failed = !event.outcome.succeeded() && !refused;
     Some(match &event.access {
         Access::Random { .. } => What::Random,
         Access::Clock { .. } => What::Clock,
@@ -361,6 +426,9 @@ fn what(event: &Event) -> Option<What> {
             What::Missing(path.absolute.clone())
         }
         Access::Open { path, .. } if is_random_device(&path.absolute) => What::Random,
+        Access::Open { path, mode } if mode.directory && refused => {
+            What::List(path.absolute.clone())
+        }
         Access::Open { mode, .. } if mode.directory || mode.path_only => return None,
         Access::Open { path, .. } => match path.absolute.to_str() {
             Some(

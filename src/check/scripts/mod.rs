@@ -60,6 +60,7 @@ pub(super) fn check(judge: &Judge<'_>, sides: &Sides<'_>) -> Result<Checked, Rep
             incremental: PathBuf::new(),
             slot: judge.slot,
             watch: Some(watch(judge, script, modules)),
+            confine: None,
         },
     };
     trial.check()

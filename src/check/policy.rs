@@ -1,0 +1,363 @@
+//! What a crate declared, what its macros wanted beyond that, and whether it matters: the sandbox of
+//! a crate's runs, and a second look at those that it may have disturbed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::attribute::Answer;
+use crate::lint::{self, Finding, Grade, Level};
+use crate::os_text::normalized;
+use crate::plan::Trial;
+use crate::project::{Action, Build};
+use crate::replay::confine::{Confine, is_kernels};
+use crate::replay::sight::{Sighting, What};
+use crate::replay::{Outcome, ReplayError, Replayer, Run};
+use crate::rustc::args::INPUT;
+use crate::sandbox::{Choice, Mechanism, Policy, SandboxError};
+
+use super::sides::Sides;
+
+/// Most paths that one finding names.
+const MAX_PATHS: usize = 8;
+
+/// What confines the runs of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) mechanism: Mechanism,
+    /// What is not enforced and why, in a line.
+    pub(super) why: Option<String>,
+}
+
+/// Chooses the mechanism: the one that is wanted, or the best that can be had.
+pub(super) fn choose(
+    wish: Option<Mechanism>,
+    tracer: Result<(), &str>,
+) -> Result<Chosen, SandboxError> {
+    if let Err(why) = tracer {
+        // Runs that are not traced are not confined either.
+        return match wish {
+            Some(Mechanism::Namespaces | Mechanism::Landlock) => Err(SandboxError::Step {
+                step: "be entered without the tracer".to_owned(),
+                advice: None,
+                source: std::io::Error::other(why.to_owned()),
+            }),
+            _ => Ok(Chosen {
+                mechanism: Mechanism::None,
+                why: Some(format!("no run can be traced: {why}")),
+            }),
+        };
+    }
+    Ok(match wish {
+        None => {
+            let choice = Mechanism::choose();
+            Chosen {
+                mechanism: choice.mechanism,
+                why: weaker(&choice),
+            }
+        }
+        Some(mechanism) => {
+            mechanism.probe()?;
+            Chosen {
+                mechanism,
+                why: mechanism
+                    .lacks()
+                    .map(|lacks| format!("chosen by --sandbox; not enforced: {lacks}")),
+            }
+        }
+    })
+}
+
+fn weaker(choice: &Choice) -> Option<String> {
+    let line = choice.to_string();
+    let start = format!("sandbox: {}; ", choice.mechanism);
+    line.strip_prefix(&start).map(str::to_owned)
+}
+
+/// What one crate declared, as far as Cargo knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Declared {
+    shown: Arc<[PathBuf]>,
+    /// Where runs write.
+    scratch: PathBuf,
+    temp: PathBuf,
+}
+
+impl Declared {
+    pub(super) fn of(action: &Action, build: &Build, replayer: &Replayer) -> Self {
+        let mut shown = Policy::system_paths();
+        shown.push(replayer.toolchain.sysroot.clone());
+        shown.push(action.package.root.clone());
+        let absolute = |path: &Path| normalized(&action.cwd.join(path));
+        shown.extend(action.inputs.iter().map(|path| absolute(path)));
+        shown.extend(action.out_dir.clone());
+        for option in action.args.options() {
+            let Some(value) = option.value else { continue };
+            match option.name {
+                INPUT => shown.push(absolute(Path::new(value))),
+                "--library-path" => {
+                    let text = value.to_string_lossy();
+                    let path = text.split_once('=').map_or(&*text, |(_, path)| path);
+                    shown.push(absolute(Path::new(path)));
+                }
+                _ => {}
+            }
+        }
+        let externs = action.args.externs().into_iter();
+        shown.extend(externs.map(|(_, path)| absolute(&path)));
+        // Cargo itself reads these: a change of them is a change of the build.
+        for folder in action.package.root.ancestors() {
+            if folder.starts_with(&build.root) {
+                shown.extend(["Cargo.toml", "Cargo.lock"].map(|name| folder.join(name)));
+            }
+        }
+        shown.extend(["Cargo.toml", "Cargo.lock"].map(|name| build.root.join(name)));
+        // By both names, where a link leads to them.
+        let real: Vec<PathBuf> = shown
+            .iter()
+            .filter_map(|path| path.canonicalize().ok())
+            .collect();
+        shown.extend(real);
+        shown.sort();
+        shown.dedup();
+        let temp = action.env.get(std::ffi::OsStr::new("TMPDIR"));
+        Self {
+            shown: shown.into(),
+            scratch: replayer.scratch.clone(),
+            temp: temp.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from),
+        }
+    }
+
+    /// What confines the crate's runs.
+    pub(super) fn confine(&self, mechanism: Mechanism) -> Confine {
+        Confine {
+            mechanism,
+            shown: Arc::clone(&self.shown),
+        }
+    }
+
+    /// What confines a second look: every file may be read, and still none be written outside the
+    /// run's folder, no other machine reached and no other process. So nothing that a hostile macro
+    /// is refused is given to it by failing.
+    pub(super) fn wide(&self, mechanism: Mechanism) -> Confine {
+        // The root of name spaces is put together in a folder that is not shown.
+        let aside = ["/mnt", "/media", "/srv", "/opt"].iter().map(Path::new);
+        let mut aside = aside.filter(|path| path.is_dir());
+        let aside = aside.find(|path| !self.shown.iter().any(|own| own.starts_with(path)));
+        let own = |path: &Path| is_kernels(path) || path == Path::new("/tmp");
+        let mut shown: Vec<PathBuf> = entries(Path::new("/"))
+            .chain(entries(Path::new("/tmp")))
+            .filter(|path| !own(path) && Some(&**path) != aside)
+            .collect();
+        shown.extend_from_slice(&self.shown);
+        Confine {
+            mechanism,
+            shown: shown.into(),
+        }
+    }
+
+    fn covers(&self, path: &Path) -> bool {
+        let path = normalized(path);
+        let own = |own: &PathBuf| path.starts_with(own);
+        self.shown.iter().any(own) || path.starts_with(&self.scratch) || is_kernels(&path)
+    }
+
+    /// Whether something reaches beyond what the crate declared.
+    pub(super) fn is_escape(&self, seen: &Sighting) -> bool {
+        match &seen.what {
+            What::Network => true,
+            What::Write(path) => !self.may_write(path),
+            What::Status(path) => {
+                let path = normalized(path);
+                // The folders on the way to what is shown are there in every sandbox.
+                !self.covers(&path) && !self.shown.iter().any(|own| own.starts_with(&path))
+            }
+            What::Read(path) | What::List(path) => !self.covers(path),
+            What::Exec(argv) => {
+                let program = argv.first().map_or(Path::new(""), Path::new);
+                seen.refused || (program.is_absolute() && !self.covers(program))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a path is the run's own, or a temporary file that it took away again.
+    fn may_write(&self, path: &Path) -> bool {
+        let path = normalized(path);
+        let passing = || {
+            let below = path.strip_prefix(&self.temp).ok()?;
+            let first = self.temp.join(below.components().next()?);
+            Some(first.symlink_metadata().is_err())
+        };
+        path.starts_with(&self.scratch) || is_kernels(&path) || passing() == Some(true)
+    }
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs_err::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+/// What the sandbox of one crate's runs did to them.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    /// Refusals that were looked at.
+    judged: BTreeSet<What>,
+    /// Refusals that changed the output, and how that showed.
+    pub(super) moved: Option<(BTreeSet<What>, String)>,
+    /// Why runs are not confined any more.
+    pub(super) given_up: Option<String>,
+}
+
+/// Looks again at a run that the sandbox may have disturbed, in one that hides nothing. Where it did,
+/// the crate's runs stay in the wide one from here on; returns the run that counts.
+pub(super) fn second_look(
+    sides: &Sides<'_>,
+    trial: &Trial,
+    run: Run,
+    pinned: Vec<crate::plan::variation::Change>,
+) -> Result<Run, ReplayError> {
+    let refused = |own: &&Sighting| own.refused && !matches!(own.what, What::Network);
+    let fresh: BTreeSet<What> = {
+        let doubts = sides.doubts.borrow();
+        let all = run.sightings.iter().filter(refused);
+        let all = all.map(|own| own.what.clone());
+        all.filter(|what| !doubts.judged.contains(what)).collect()
+    };
+    if let Outcome::Failed(why) = &run.outcome {
+        if !run.failed_by_itself {
+            return Ok(run);
+        }
+        let outside = sides.one(trial, false)?;
+        if matches!(outside.outcome, Outcome::Failed(_)) {
+            sides.doubts.borrow_mut().judged.extend(fresh);
+            return Ok(told(outside));
+        }
+        let sentence = format!("in the sandbox, without it, the crate does not compile: {why}");
+        sides.leave_sandbox(fresh, sentence);
+        return Ok(outside);
+    }
+    // A write that was refused and not missed is contained; nobody tries it outside.
+    let wanted: BTreeSet<What> = fresh
+        .iter()
+        .filter(|what| !matches!(what, What::Write(_)))
+        .cloned()
+        .collect();
+    if wanted.is_empty() {
+        return Ok(run);
+    }
+    let still = trial.with(pinned);
+    let answer = |confined| -> Result<Answer, ReplayError> {
+        Ok(super::sides::answer(&sides.one(&still, confined)?.outcome))
+    };
+    let (inside, outside) = (answer(true)?, answer(false)?);
+    if inside.same(&outside) {
+        sides.doubts.borrow_mut().judged.extend(fresh);
+        return Ok(run);
+    }
+    if outside.same(&answer(false)?) && inside.same(&answer(true)?) {
+        let sentence = "in the sandbox, without it, all else held still, the output is another";
+        sides.leave_sandbox(wanted, sentence.to_owned());
+    } else {
+        // It moves by itself, so nobody can tell; chance is judged where nothing is refused.
+        sides.leave_sandbox(BTreeSet::new(), String::new());
+    }
+    sides.one(trial, false)
+}
+
+/// Adds to a failure what the sandbox refused even to a run that saw everything.
+pub(super) fn told(mut run: Run) -> Run {
+    let write = run.sightings.iter().find_map(|own| match &own.what {
+        What::Write(path) if own.refused => Some(path.display().to_string()),
+        _ => None,
+    });
+    if let (Outcome::Failed(why), Some(path)) = (&mut run.outcome, write) {
+        let more = [
+            "; a macro was refused to write `",
+            &path,
+            "`, which `--sandbox none` allows",
+        ];
+        why.push_str(&more.concat());
+    }
+    run
+}
+
+/// What is known of a crate's escapes.
+pub(super) struct Escapes {
+    pub(super) declared: Declared,
+    /// Refusals that changed the output, and how that showed.
+    pub(super) moved: Option<(BTreeSet<What>, String)>,
+}
+
+impl Escapes {
+    /// Whether anything reached beyond what was declared.
+    pub(super) fn any(&self, seen: &[Sighting]) -> bool {
+        self.moved.is_some() || seen.iter().any(|own| self.declared.is_escape(own))
+    }
+
+    /// The finding about one package's escapes of one grade; `template` has crate and culprit.
+    pub(super) fn finding(
+        &self,
+        template: Finding,
+        grade: Grade,
+        paths: BTreeSet<String>,
+        sentences: Vec<String>,
+    ) -> Finding {
+        let id = "sandbox-escape";
+        let (level, message, help) = match grade {
+            Grade::Confirmed => (
+                lint::page(id).map_or(Level::Warn, |page| page.level),
+                "a macro reaches beyond what the crate declares, and the output depends on it",
+                "declare what it needs among the inputs of the target, or make the macro do without it",
+            ),
+            Grade::Hazard => (
+                lint::page(id).map_or(Level::Warn, |page| page.level),
+                "a macro changes files beyond the compile's own",
+                "make the macro write to OUT_DIR or nowhere: a sandbox or a remote machine refuses it, or throws it away",
+            ),
+            Grade::Harmless => (
+                Level::Allow,
+                "a macro reaches beyond what the crate declares, without effect so far",
+                "nothing to do, as far as these runs could tell; a sandbox refuses it",
+            ),
+        };
+        let mut names: Vec<String> = paths.into_iter().collect();
+        names.truncate(MAX_PATHS);
+        let mut evidence = sentences;
+        evidence.dedup();
+        evidence.truncate(MAX_PATHS);
+        if grade == Grade::Confirmed
+            && let Some((_, sentence)) = &self.moved
+            && !sentence.is_empty()
+        {
+            evidence.push(sentence.clone());
+        }
+        Finding {
+            lint: id.to_owned(),
+            level,
+            grade,
+            factor: None,
+            names,
+            message: message.to_owned(),
+            expansion: None,
+            evidence,
+            help: help.to_owned(),
+            ..template
+        }
+    }
+
+    /// How sure it is that an escape matters; `proven` are files of which a run has shown it.
+    pub(super) fn grade(&self, seen: &Sighting, proven: &BTreeSet<&Path>, network: bool) -> Grade {
+        let moved = self
+            .moved
+            .as_ref()
+            .is_some_and(|(moved, _)| moved.contains(&seen.what));
+        match &seen.what {
+            _ if moved => Grade::Confirmed,
+            What::Read(path) | What::List(path) if proven.contains(&**path) => Grade::Confirmed,
+            What::Network if network => Grade::Confirmed,
+            What::Write(_) => Grade::Hazard,
+            _ => Grade::Harmless,
+        }
+    }
+}
