@@ -29,7 +29,15 @@ impl Writer<'_> {
         let network = causes().any(|cause| cause.variation() == Some(Variation::Network));
         let mut groups: BTreeMap<(&Path, Grade), Vec<&Sighting>> = BTreeMap::new();
         for seen in &self.evidence.sightings {
-            if escapes.declared.is_escape(seen) {
+            // Who reads a file looks at its status, too.
+            let told = match &seen.what {
+                What::Status(path) => {
+                    let read = What::Read(path.clone());
+                    self.evidence.sightings.iter().any(|own| own.what == read)
+                }
+                _ => false,
+            };
+            if !told && escapes.declared.is_escape(seen) {
                 let grade = escapes.grade(seen, &proven, network);
                 groups.entry((&seen.module, grade)).or_default().push(seen);
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use super::Settings;
-use super::policy::{self, Doubts};
+use super::policy::{self, Declared, Doubts};
 use crate::artifact;
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Answer, Observed};
@@ -21,6 +21,10 @@ use crate::replay::by_hand::ByHand;
 use crate::replay::confine::Confine;
 use crate::replay::sight::{Sighting, What};
 use crate::replay::{Outcome, ReplayError, Replayer, Run, Seat};
+use crate::sandbox::Mechanism;
+
+/// How often a sandbox that shows everything is tried anew.
+const WIDE_TRIES: usize = 8;
 
 /// What one side of a pair gave.
 pub(super) struct Made {
@@ -51,7 +55,7 @@ pub(super) struct Sides<'a> {
     /// Whether runs see no more than what is declared.
     confined: Cell<bool>,
     /// What confines those that see everything.
-    wide: Option<Confine>,
+    wide: Option<(Declared, Mechanism)>,
     /// What the sandbox did to them.
     pub(super) doubts: RefCell<Doubts>,
 }
@@ -66,7 +70,7 @@ impl<'a> Sides<'a> {
         replayer: &'a Replayer,
         settings: &'a Settings,
         seat: Seat,
-        wide: Option<Confine>,
+        wide: Option<(Declared, Mechanism)>,
     ) -> Result<Self, ReplayError> {
         let read =
             |path: Option<&PathBuf>| recorded(action, path.map_or(Path::new(""), PathBuf::as_path));
@@ -213,25 +217,41 @@ impl<'a> Sides<'a> {
     /// Runs a trial once, in the crate's sandbox or in the wide one.
     pub(super) fn one(&self, trial: &Trial, confined: bool) -> Result<Run, ReplayError> {
         let given_up = self.doubts.borrow().given_up.is_some();
-        let confine = match (given_up, confined) {
-            (true, _) => &None,
-            (_, true) => &self.seat.confine,
-            (_, false) => &self.wide,
+        let run_in = |confine: Option<Confine>| {
+            let seat = Seat {
+                confine,
+                ..self.seat.clone()
+            };
+            self.replayer.run(self.action, trial, &seat)
         };
-        let seat = Seat {
-            confine: confine.clone(),
-            ..self.seat.clone()
-        };
-        let run = match self.replayer.run(self.action, trial, &seat) {
+        let wide = self.wide.as_ref().filter(|_| !given_up && !confined);
+        if let Some((declared, mechanism)) = wide {
+            // What others have in `/tmp` may go away while it is shown.
+            for _ in 0..WIDE_TRIES {
+                match run_in(Some(declared.wide(*mechanism))) {
+                    Err(ReplayError::Sandbox(_)) => {}
+                    run => return Ok(self.note(run?)),
+                }
+            }
+            // Never without any: what a macro is refused must not be given to it by failing.
+            return self.one(trial, true);
+        }
+        let confine = self.seat.confine.clone().filter(|_| !given_up);
+        match run_in(confine) {
             Err(ReplayError::Sandbox(why)) => {
                 self.confined.set(false);
                 self.doubts.borrow_mut().given_up = Some(why);
-                return self.one(trial, false);
+                self.one(trial, false)
             }
-            run => run?,
-        };
-        self.seen.borrow_mut().extend(run.sightings.iter().cloned());
-        Ok(run)
+            run => Ok(self.note(run?)),
+        }
+    }
+
+    /// Notes what macros asked in a run.
+    fn note(&self, run: Run) -> Run {
+        let sightings = run.sightings.iter().cloned();
+        self.seen.borrow_mut().extend(sightings);
+        run
     }
 
     /// Lets runs from here on see everything, for what the sandbox refused changed the output.

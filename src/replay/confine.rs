@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::sandbox::{Limits, Mechanism, Policy, Sandbox, SandboxError};
 
-/// Processes and threads at one time.
-const PROCESSES: u32 = 4096;
+/// Processes and threads at one time. More than the tracer lets a compile make in all, which says
+/// why it ends one.
+const PROCESSES: u32 = 8192;
 
 /// Bytes of one file. More than any crate's artifact has.
 const FILE_SIZE: u64 = 4 << 30;
