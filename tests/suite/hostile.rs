@@ -228,6 +228,7 @@ fn nobody_else_is_reached() {
 }
 
 #[test]
+#[ignore = "a traced fork bomb takes minutes until it is ended"]
 fn bombs_hangs_and_floods_end_with_the_compile() {
     if !namespaces("bombs_hangs_and_floods_end_with_the_compile") {
         return;
