@@ -59,7 +59,7 @@ impl Judge<'_> {
         let wide = seat
             .confine
             .is_some()
-            .then(|| (declared.clone(), self.mechanism));
+            .then(|| declared.wide(self.mechanism));
         let mut sides = Sides::new(self.action, self.replayer, self.settings, seat, wide)?;
         // Without a macro, nothing but rustc runs, and there is nobody to watch.
         if !sides.loads_macros() {

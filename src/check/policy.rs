@@ -2,6 +2,7 @@
 //! a crate's runs, and a second look at those that it may have disturbed.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::sandbox::{Choice, Mechanism, Policy, SandboxError};
 use super::sides::Sides;
 
 /// Most paths that one finding names.
-const MAX_PATHS: usize = 8;
+pub(super) const MAX_PATHS: usize = 8;
 
 /// What confines the runs of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,12 +86,8 @@ pub(super) struct Declared {
 
 impl Declared {
     pub(super) fn of(action: &Action, build: &Build, replayer: &Replayer) -> Self {
-        let mut shown = Policy::system_paths();
-        shown.push(replayer.toolchain.sysroot.clone());
-        shown.push(action.package.root.clone());
+        let mut shown = Self::common(action, build, replayer);
         let absolute = |path: &Path| normalized(&action.cwd.join(path));
-        shown.extend(action.inputs.iter().map(|path| absolute(path)));
-        shown.extend(action.out_dir.clone());
         for option in action.args.options() {
             let Some(value) = option.value else { continue };
             match option.name {
@@ -105,13 +102,49 @@ impl Declared {
         }
         let externs = action.args.externs().into_iter();
         shown.extend(externs.map(|(_, path)| absolute(&path)));
+        shown.extend(action.out_dir.clone());
+        // Where its build script's output lies when that is tried.
+        shown.push(replayer.out_dir(action));
+        Self::new(shown, action, replayer)
+    }
+
+    /// What a build script declared; `known` are places that Cargo keeps up to date for it.
+    pub(super) fn of_script(
+        script: &Action,
+        build: &Build,
+        replayer: &Replayer,
+        known: &BTreeSet<PathBuf>,
+    ) -> Self {
+        let mut shown = Self::common(script, build, replayer);
+        let cargo = cargo_home(script);
+        let known = known.iter().filter(|path| {
+            let own = |own: &PathBuf| own == *path;
+            !cargo.as_ref().is_some_and(own) && **path != replayer.scratch && !is_kernels(path)
+        });
+        shown.extend(known.cloned());
+        // Not the credentials, which lie beside them.
+        let parts = ["bin", "config", "config.toml", "git", "registry"].iter();
+        shown.extend(
+            cargo
+                .iter()
+                .flat_map(|home| parts.clone().map(|name| home.join(name))),
+        );
+        Self::new(shown, script, replayer)
+    }
+
+    /// What every run sees.
+    fn common(action: &Action, build: &Build, replayer: &Replayer) -> Vec<PathBuf> {
+        let mut shown = Policy::system_paths();
+        shown.push(replayer.toolchain.sysroot.clone());
+        shown.push(action.package.root.clone());
+        shown.extend(action.declared_files());
         // Cargo itself reads these: a change of them is a change of the build.
-        for folder in action.package.root.ancestors() {
-            if folder.starts_with(&build.root) {
-                shown.extend(["Cargo.toml", "Cargo.lock"].map(|name| folder.join(name)));
-            }
-        }
-        shown.extend(["Cargo.toml", "Cargo.lock"].map(|name| build.root.join(name)));
+        let manifests = action.manifests();
+        shown.extend(manifests.filter(|path| path.starts_with(&build.root)));
+        shown
+    }
+
+    fn new(mut shown: Vec<PathBuf>, action: &Action, replayer: &Replayer) -> Self {
         // By both names, where a link leads to them.
         let real: Vec<PathBuf> = shown
             .iter()
@@ -120,7 +153,7 @@ impl Declared {
         shown.extend(real);
         shown.sort();
         shown.dedup();
-        let temp = action.env.get(std::ffi::OsStr::new("TMPDIR"));
+        let temp = action.env.get(OsStr::new("TMPDIR"));
         Self {
             shown: shown.into(),
             scratch: replayer.scratch.clone(),
@@ -191,6 +224,12 @@ impl Declared {
         };
         path.starts_with(&self.scratch) || is_kernels(&path) || passing() == Some(true)
     }
+}
+
+/// Where Cargo keeps registries, and its own programs.
+pub(super) fn cargo_home(action: &Action) -> Option<PathBuf> {
+    let var = |name: &str| action.env.get(OsStr::new(name)).map(PathBuf::from);
+    var("CARGO_HOME").or_else(|| Some(var("HOME")?.join(".cargo")))
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
@@ -267,19 +306,25 @@ pub(super) fn second_look(
 
 /// Adds to a failure what the sandbox refused even to a run that saw everything.
 pub(super) fn told(mut run: Run) -> Run {
-    let write = run.sightings.iter().find_map(|own| match &own.what {
-        What::Write(path) if own.refused => Some(path.display().to_string()),
-        _ => None,
-    });
-    if let (Outcome::Failed(why), Some(path)) = (&mut run.outcome, write) {
-        let more = [
-            "; a macro was refused to write `",
-            &path,
-            "`, which `--sandbox none` allows",
-        ];
-        why.push_str(&more.concat());
+    let more = refused_write(&run.sightings).map(|path| told_refused("a macro", path));
+    if let (Outcome::Failed(why), Some(more)) = (&mut run.outcome, more) {
+        why.push_str(&more);
     }
     run
+}
+
+/// The first file that a run was not allowed to write.
+pub(super) fn refused_write(seen: &[Sighting]) -> Option<&Path> {
+    seen.iter().find_map(|own| match &own.what {
+        What::Write(path) if own.refused => Some(&**path),
+        _ => None,
+    })
+}
+
+/// Goes behind the reason of a failure.
+pub(super) fn told_refused(who: &str, path: &Path) -> String {
+    let path = path.display();
+    format!("; {who} was refused to write `{path}`, which `--sandbox none` allows")
 }
 
 /// What is known of a crate's escapes.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use super::Settings;
-use super::policy::{self, Declared, Doubts};
+use super::policy::{self, Doubts};
 use crate::artifact;
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Answer, Observed};
@@ -21,10 +21,9 @@ use crate::replay::by_hand::ByHand;
 use crate::replay::confine::Confine;
 use crate::replay::sight::{Sighting, What};
 use crate::replay::{Outcome, ReplayError, Replayer, Run, Seat};
-use crate::sandbox::Mechanism;
 
-/// How often a sandbox that shows everything is tried anew.
-const WIDE_TRIES: usize = 8;
+/// After so many compiles that had to be ended, no more are made: each costs its whole time limit.
+const MOST_ENDED: u32 = 2;
 
 /// What one side of a pair gave.
 pub(super) struct Made {
@@ -55,7 +54,9 @@ pub(super) struct Sides<'a> {
     /// Whether runs see no more than what is declared.
     confined: Cell<bool>,
     /// What confines those that see everything.
-    wide: Option<(Declared, Mechanism)>,
+    wide: Option<Confine>,
+    /// How many compiles had to be ended, and why the last one.
+    ended: RefCell<(u32, String)>,
     /// What the sandbox did to them.
     pub(super) doubts: RefCell<Doubts>,
 }
@@ -70,7 +71,7 @@ impl<'a> Sides<'a> {
         replayer: &'a Replayer,
         settings: &'a Settings,
         seat: Seat,
-        wide: Option<(Declared, Mechanism)>,
+        wide: Option<Confine>,
     ) -> Result<Self, ReplayError> {
         let read =
             |path: Option<&PathBuf>| recorded(action, path.map_or(Path::new(""), PathBuf::as_path));
@@ -87,6 +88,7 @@ impl<'a> Sides<'a> {
             seen,
             confined,
             wide,
+            ended: RefCell::default(),
             doubts: RefCell::default(),
         })
     }
@@ -190,6 +192,18 @@ impl<'a> Sides<'a> {
 
     /// Runs a trial, whether or not one like it was run.
     pub(super) fn run(&self, trial: &Trial) -> Result<Made, ReplayError> {
+        if let (MOST_ENDED.., why) = &*self.ended.borrow() {
+            let answer = Answer::Failed(why.clone());
+            return Ok(Made {
+                observed: Observed {
+                    trial: trial.clone(),
+                    answer,
+                },
+                root: None,
+                artifact: None,
+                run: None,
+            });
+        }
         let mut run = self.one(trial, self.confined.get())?;
         if run.confined && !self.confined.get() {
             run = policy::told(run);
@@ -217,28 +231,17 @@ impl<'a> Sides<'a> {
     /// Runs a trial once, in the crate's sandbox or in the wide one.
     pub(super) fn one(&self, trial: &Trial, confined: bool) -> Result<Run, ReplayError> {
         let given_up = self.doubts.borrow().given_up.is_some();
-        let run_in = |confine: Option<Confine>| {
-            let seat = Seat {
-                confine,
-                ..self.seat.clone()
-            };
-            self.replayer.run(self.action, trial, &seat)
+        let confine = match (given_up, confined) {
+            (true, _) => &None,
+            (_, true) => &self.seat.confine,
+            (_, false) => &self.wide,
         };
-        let wide = self.wide.as_ref().filter(|_| !given_up && !confined);
-        if let Some((declared, mechanism)) = wide {
-            // What others have in `/tmp` may go away while it is shown.
-            for _ in 0..WIDE_TRIES {
-                match run_in(Some(declared.wide(*mechanism))) {
-                    Err(ReplayError::Sandbox(_)) => {}
-                    run => return Ok(self.note(run?)),
-                }
-            }
-            // Never without any: what a macro is refused must not be given to it by failing.
-            return self.one(trial, true);
-        }
-        let confine = self.seat.confine.clone().filter(|_| !given_up);
-        match run_in(confine) {
-            Err(ReplayError::Sandbox(why)) => {
+        let seat = Seat {
+            confine: confine.clone(),
+            ..self.seat.clone()
+        };
+        match self.replayer.run(self.action, trial, &seat) {
+            Err(ReplayError::Sandbox(why)) if !given_up => {
                 self.confined.set(false);
                 self.doubts.borrow_mut().given_up = Some(why);
                 self.one(trial, false)
@@ -251,6 +254,10 @@ impl<'a> Sides<'a> {
     fn note(&self, run: Run) -> Run {
         let sightings = run.sightings.iter().cloned();
         self.seen.borrow_mut().extend(sightings);
+        if let (true, Outcome::Failed(why)) = (run.was_ended, &run.outcome) {
+            let mut ended = self.ended.borrow_mut();
+            *ended = (ended.0 + 1, why.clone());
+        }
         run
     }
 

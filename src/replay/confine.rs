@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::sys::statvfs::statvfs;
+
 use crate::sandbox::{Limits, Mechanism, Policy, Sandbox, SandboxError};
 
 /// Processes and threads at one time. More than the tracer lets a compile make in all, which says
@@ -12,7 +14,7 @@ const PROCESSES: u32 = 8192;
 /// Bytes of one file. More than any crate's artifact has.
 const FILE_SIZE: u64 = 4 << 30;
 
-/// Bytes that a run may write in all.
+/// Bytes that a run may write in all, at most; never more than half of what is free.
 const DISK: u64 = 8 << 30;
 
 /// Bytes of the private `/tmp`, which lies in memory.
@@ -28,17 +30,21 @@ pub struct Confine {
 }
 
 impl Confine {
-    /// The policy of a run that writes these folders.
-    pub(super) fn policy(&self, write: Vec<PathBuf>) -> Policy {
+    /// The policy of a run that writes these folders; what else it makes goes to `temp`.
+    pub(super) fn policy(&self, write: Vec<PathBuf>, temp: Option<PathBuf>) -> Policy {
+        let free = write.first().and_then(|folder| statvfs(folder).ok());
+        let free = free.map(|own| own.blocks_available() as u64 * own.fragment_size() as u64);
+        let disk = DISK.min(free.unwrap_or(DISK) / 2);
         Policy {
             read: self.shown.to_vec(),
             write,
             network: false,
             private_tmp: true,
+            temp,
             limits: Limits {
                 processes: Some(PROCESSES),
-                file_size: Some(FILE_SIZE),
-                disk: Some(DISK),
+                file_size: Some(FILE_SIZE.min(disk)),
+                disk: Some(disk),
                 tmp_size: Some(TMP_SIZE),
                 memory: None,
             },

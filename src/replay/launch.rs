@@ -29,8 +29,8 @@ use crate::trace;
 /// What of rustc's standard error is kept, in bytes; a macro may print without end.
 const KEPT: usize = 256 * 1024;
 
-/// Most processes that one compile may make.
-const PROCESSES: usize = 4096;
+/// Most processes that one compile may have at a time. Each costs a descriptor here.
+const PROCESSES: usize = 512;
 
 /// One start of a compiler.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ pub mod sight;
 pub mod stage;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -84,6 +84,8 @@ pub struct Run {
     pub sightings: Vec<Sighting>,
     /// Whether it failed by rustc's own decision, and not because somebody ended it.
     pub failed_by_itself: bool,
+    /// Whether it was ended for taking too much of something.
+    pub was_ended: bool,
     /// Whether it ran in a sandbox.
     pub confined: bool,
     /// How to repeat it by hand.
@@ -164,9 +166,15 @@ impl Replayer {
             .tempdir_in(&self.scratch)
             .map_err(ReplayError::Io)?;
         let incremental = trial.incremental.then_some(seat.incremental.as_path());
-        let staged =
+        let mut staged =
             Staged::new(action, trial, folder.path(), incremental).map_err(ReplayError::Io)?;
         let expansion = folder.path().join("expanded.rs");
+        let mut write = vec![folder.path().to_path_buf()];
+        if let Some(cache) = incremental {
+            fs::create_dir_all(cache).map_err(ReplayError::Io)?;
+            write.push(cache.to_path_buf());
+        }
+        let sandbox = self.sandbox(seat, &mut staged, write)?;
         let stdout = match trial.stop {
             Stop::Expansion => Some(File::create(&expansion).map_err(ReplayError::Io)?),
             Stop::Metadata | Stop::End => None,
@@ -180,7 +188,6 @@ impl Replayer {
             timeout: self.timeout,
             slot: seat.slot,
         };
-        let sandbox = sandbox(seat, folder.path(), incremental)?;
         let confined = sandbox.is_some();
         let ended = match &seat.watch {
             Some(watch) => {
@@ -214,6 +221,7 @@ impl Replayer {
         // A signal may be one that was sent on purpose.
         let failed_by_itself =
             matches!(&ended.end, End::Status(false, how) if how.starts_with(EXIT));
+        let was_ended = matches!(ended.end, End::TimedOut | End::Processes | End::Disk);
         let (outcome, artifact) = match ended.end {
             End::TimedOut => (
                 failed(format!(
@@ -254,6 +262,7 @@ impl Replayer {
             artifact,
             sightings: ended.sightings,
             failed_by_itself,
+            was_ended,
             confined,
             by_hand: ByHand {
                 program: self.toolchain.rustc.clone(),
@@ -272,27 +281,47 @@ impl Replayer {
 /// How a status is told that a program ended with, rather than a signal.
 const EXIT: &str = "exit status";
 
-/// The sandbox of one run, which writes to its own folder and its cache.
-fn sandbox(
-    seat: &Seat,
-    folder: &Path,
-    incremental: Option<&Path>,
-) -> Result<Option<(Sandbox, Policy)>, ReplayError> {
-    let (Some(confine), Some(_)) = (&seat.confine, &seat.watch) else {
-        return Ok(None);
-    };
-    if confine.mechanism == Mechanism::None {
-        return Ok(None);
+impl Replayer {
+    /// The sandbox of one run, which writes to `write`, and to an empty temporary folder.
+    fn sandbox(
+        &self,
+        seat: &Seat,
+        staged: &mut Staged,
+        mut write: Vec<PathBuf>,
+    ) -> Result<Option<(Sandbox, Policy)>, ReplayError> {
+        let (Some(confine), Some(_)) = (&seat.confine, &seat.watch) else {
+            return Ok(None);
+        };
+        let variable = OsStr::new("TMPDIR");
+        let mut temp = staged.env.get(variable).map(PathBuf::from);
+        let own = |path: &PathBuf| write.iter().any(|folder| path.starts_with(folder));
+        match confine.mechanism {
+            Mechanism::None => return Ok(None),
+            Mechanism::Namespaces => {}
+            // No folder can be empty there for one alone. Its name stays from run to run, for who
+            // lets it into the output.
+            Mechanism::Landlock if !temp.as_ref().is_some_and(own) => {
+                let folder = self.scratch.join(format!("temp-{}", seat.slot));
+                empty(&folder).map_err(ReplayError::Io)?;
+                staged.env.insert(variable.into(), folder.clone().into());
+                write.push(folder);
+                temp = None;
+            }
+            Mechanism::Landlock => temp = None,
+        }
+        let policy = confine.policy(write, temp);
+        let sandbox = confine.prepare(&policy);
+        let sandbox = sandbox.map_err(|error| ReplayError::Sandbox(error.to_string()))?;
+        Ok(Some((sandbox, policy)))
     }
-    let mut write = vec![folder.to_path_buf()];
-    if let Some(cache) = incremental {
-        fs::create_dir_all(cache).map_err(ReplayError::Io)?;
-        write.push(cache.to_path_buf());
+}
+
+/// Makes a folder anew.
+fn empty(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
     }
-    let policy = confine.policy(write);
-    let sandbox = confine.prepare(&policy);
-    let sandbox = sandbox.map_err(|error| ReplayError::Sandbox(error.to_string()))?;
-    Ok(Some((sandbox, policy)))
+    fs::create_dir_all(folder)
 }
 
 /// How much is told of a failure, in characters.

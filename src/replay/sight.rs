@@ -296,7 +296,7 @@ pub(super) fn sightings(
     let own: BTreeSet<PathBuf> = found
         .iter()
         .filter_map(|own| match &own.what {
-            What::Write(path) => Some(path.clone()),
+            What::Write(path) if !own.refused => Some(path.clone()),
             _ => None,
         })
         .collect();

@@ -368,7 +368,12 @@ fn bind(from: &CStr, at: &CStr, access: Access) -> Result<i64, i32> {
             here,
             from.as_ptr(),
             flags,
-        ))?;
+        ));
+        let tree = match tree {
+            // It was there when the policy was read. Then it is as if it had not been.
+            Err(libc::ENOENT) if access == Access::Read => return Ok(0),
+            tree => tree?,
+        };
         let tree = OwnedFd::from_raw_fd(fd(tree));
         let whole = libc::AT_EMPTY_PATH | recursive;
         set_attributes(tree.as_raw_fd(), c"", access.attributes(), whole)?;

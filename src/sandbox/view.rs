@@ -16,6 +16,8 @@ pub(super) enum Item {
     Tree { write: bool, directory: bool },
     /// A symbolic link that says this.
     Link(PathBuf),
+    /// A folder that is empty and its own.
+    Fresh,
 }
 
 /// Everything to be seen, by real path: an item lies in a tree exactly if it follows it in this
@@ -34,11 +36,18 @@ pub(super) fn view(policy: &Policy) -> Result<View, SandboxError> {
     for path in &policy.write {
         add(&mut view, path, true)?;
     }
+    if policy.private_tmp {
+        view.entry(PathBuf::from("/tmp")).or_insert(Item::Fresh);
+    }
+    if let Some(temp) = &policy.temp {
+        add_temp(&mut view, temp)?;
+    }
     // What its tree shows anyhow; from the start, so that only trees which stay are compared with.
     let mut kept = View::new();
     for (path, item) in view {
         let around = around(&kept, &path);
         let shown = match (&item, around) {
+            (Item::Fresh, _) => false,
             (Item::Link(_), Some(_)) => true,
             (Item::Tree { write, .. }, Some(around)) => *write == around,
             (_, None) => false,
@@ -50,14 +59,42 @@ pub(super) fn view(policy: &Policy) -> Result<View, SandboxError> {
     Ok(kept)
 }
 
-/// Whether the tree around a path may be written; `None` if it lies in none.
+/// Whether the tree around a path may be written; `None` if it lies in none, or in an empty folder.
 pub(super) fn around(view: &View, path: &Path) -> Option<bool> {
     path.ancestors()
         .skip(1)
         .find_map(|folder| match view.get(folder) {
-            Some(Item::Tree { write, .. }) => Some(*write),
+            Some(Item::Tree { write, .. }) => Some(Some(*write)),
+            Some(Item::Fresh) => Some(None),
             _ => None,
         })
+        .flatten()
+}
+
+fn add_temp(view: &mut View, path: &Path) -> Result<(), SandboxError> {
+    if !path.is_absolute() || !path.is_dir() || is_systems(path) {
+        return Ok(());
+    }
+    let mut links = Vec::new();
+    let real = follow(path, |link, says| links.push((link, says)));
+    let real = real.map_err(|source| SandboxError::Path {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    if real == Path::new("/") {
+        return Ok(());
+    }
+    view.extend(
+        links
+            .into_iter()
+            .map(|(link, says)| (link, Item::Link(says))),
+    );
+    // A folder that may be written anyway stays that.
+    let written = matches!(view.get(&real), Some(Item::Tree { write: true, .. }));
+    if !written && around(view, &real) != Some(true) {
+        view.insert(real, Item::Fresh);
+    }
+    Ok(())
 }
 
 fn add(view: &mut View, path: &Path, write: bool) -> Result<(), SandboxError> {
@@ -81,7 +118,10 @@ fn add(view: &mut View, path: &Path, write: bool) -> Result<(), SandboxError> {
     if is_systems(&real) {
         return Ok(());
     }
-    let metadata = fs::symlink_metadata(&real).map_err(failed)?;
+    let metadata = match fs::symlink_metadata(&real) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !write => return Ok(()),
+        metadata => metadata.map_err(failed)?,
+    };
     let before = matches!(view.get(&real), Some(Item::Tree { write: true, .. }));
     let item = Item::Tree {
         write: write || before,

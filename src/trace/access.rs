@@ -65,7 +65,7 @@ pub enum Cut {
     Killed,
     /// It ran longer than the limit.
     Timeout,
-    /// It made more processes than the limit.
+    /// It had more processes at one time than the limit.
     Processes,
 }
 

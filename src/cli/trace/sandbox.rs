@@ -78,6 +78,7 @@ impl Options {
             write: self.write.clone(),
             network: self.network,
             private_tmp: true,
+            temp: std::env::var_os("TMPDIR").map(PathBuf::from),
             limits: Limits {
                 processes: Some(PROCESSES),
                 tmp_size: Some(TMP_SIZE),
