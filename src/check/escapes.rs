@@ -27,7 +27,7 @@ impl Writer<'_> {
         let proven: BTreeSet<_> = causes().filter_map(file).collect();
         let proven: BTreeSet<&Path> = proven.iter().map(AsRef::as_ref).collect();
         let network = causes().any(|cause| cause.variation() == Some(Variation::Network));
-        let mut groups: BTreeMap<(&Path, Grade), Vec<&Sighting>> = BTreeMap::new();
+        let mut groups: BTreeMap<(&Path, Grade, bool), Vec<&Sighting>> = BTreeMap::new();
         for seen in &self.evidence.sightings {
             // Who reads a file looks at its status, too.
             let told = match &seen.what {
@@ -39,13 +39,21 @@ impl Writer<'_> {
             };
             if !told && escapes.declared.is_escape(seen) {
                 let grade = escapes.grade(seen, &proven, network);
-                groups.entry((&seen.module, grade)).or_default().push(seen);
+                // What moves the SVH has a finding of its own.
+                let elsewhere = match &seen.what {
+                    What::Read(path) | What::List(path) => proven.contains(&**path),
+                    What::Network => network,
+                    _ => false,
+                };
+                let group = groups.entry((&seen.module, grade, elsewhere));
+                group.or_default().push(seen);
             }
         }
         let mut found: Vec<Finding> = Vec::new();
-        for ((module, grade), seen) in groups {
+        for ((module, grade, elsewhere), seen) in groups {
             let names = seen.iter().filter_map(|own| self.name(&own.what)).collect();
-            let sentences = seen.iter().map(|own| self.sentence(own)).collect();
+            let mut sentences: Vec<String> = seen.iter().map(|own| self.sentence(own)).collect();
+            sentences.extend(seen.iter().filter_map(|own| called_by(own)));
             // A function is known where the code itself asked; of a program, who started it.
             let first = seen.iter().find(|own| own.function.is_some());
             let culprit = Culprit {
@@ -55,7 +63,12 @@ impl Writer<'_> {
                 location: first.and_then(|own| own.location.clone()),
             };
             let template = self.template(Some(culprit));
-            found.push(escapes.finding(template, grade, names, sentences));
+            let mut finding = escapes.finding(template, grade, names, sentences);
+            if elsewhere {
+                finding.level = Level::Allow;
+                "nothing more: another finding tells of it".clone_into(&mut finding.help);
+            }
+            found.push(finding);
         }
         if let Some((moved, sentence)) = &escapes.moved
             && moved.is_empty()
@@ -75,6 +88,7 @@ impl Writer<'_> {
             }
             What::Exec(argv) => Some(argv.first()?.to_string_lossy().into_owned()),
             What::Network => Some("network".to_owned()),
+            What::Process => Some("process".to_owned()),
             _ => None,
         }
     }
@@ -94,4 +108,12 @@ impl Writer<'_> {
             help: String::new(),
         }
     }
+}
+
+/// The way to the function that did it.
+pub(super) fn called_by(seen: &Sighting) -> Option<String> {
+    let callers = seen.callers.iter().map(|name| format!("`{name}`"));
+    let callers: Vec<String> = callers.collect();
+    let own = seen.function.as_ref().filter(|_| !callers.is_empty())?;
+    Some(format!("`{own}` is called by {}", callers.join(", by ")))
 }

@@ -198,7 +198,7 @@ impl Declared {
     /// Whether something reaches beyond what the crate declared.
     pub(super) fn is_escape(&self, seen: &Sighting) -> bool {
         match &seen.what {
-            What::Network => true,
+            What::Network | What::Process => true,
             What::Write(path) => !self.may_write(path),
             What::Status(path) => {
                 let path = normalized(path);
@@ -357,7 +357,7 @@ impl Escapes {
             ),
             Grade::Hazard => (
                 lint::page(id).map_or(Level::Warn, |page| page.level),
-                "a macro changes files beyond the compile's own",
+                "a macro changes files or reaches for processes beyond the compile's own",
                 "make the macro write to OUT_DIR or nowhere: a sandbox or a remote machine refuses it, or throws it away",
             ),
             Grade::Harmless => (
@@ -401,7 +401,7 @@ impl Escapes {
             _ if moved => Grade::Confirmed,
             What::Read(path) | What::List(path) if proven.contains(&**path) => Grade::Confirmed,
             What::Network if network => Grade::Confirmed,
-            What::Write(_) => Grade::Hazard,
+            What::Write(_) | What::Process => Grade::Hazard,
             _ => Grade::Harmless,
         }
     }

@@ -300,6 +300,7 @@ impl Writer<'_> {
                 format!("runs `{}`", words.join(" "))
             }
             What::Network => "uses the network".to_owned(),
+            What::Process => "reaches for another process".to_owned(),
             What::Uname => "asks for the host's or kernel's name".to_owned(),
             What::Cpus => "counts processors".to_owned(),
             What::Pid => "asks for a process or thread number".to_owned(),

@@ -33,7 +33,7 @@ impl Confine {
     /// The policy of a run that writes these folders; what else it makes goes to `temp`.
     pub(super) fn policy(&self, write: Vec<PathBuf>, temp: Option<PathBuf>) -> Policy {
         let free = write.first().and_then(|folder| statvfs(folder).ok());
-        let free = free.map(|own| own.blocks_available() as u64 * own.fragment_size() as u64);
+        let free = free.map(|own| own.blocks_available().saturating_mul(own.fragment_size()));
         let disk = DISK.min(free.unwrap_or(DISK) / 2);
         Policy {
             read: self.shown.to_vec(),

@@ -15,7 +15,8 @@ use super::confine::Confine;
 use crate::os_text::normalized;
 use crate::plan::variation::{Change, Variation};
 use crate::trace::{
-    Access, Command, Event, Frame, Injection, ModuleCache, Outcome, ProcessId, Steer, Sys, Trace,
+    Access, BlindSpot, Command, Event, Frame, Injection, ModuleCache, Outcome, ProcessId, Steer,
+    Sys, Trace,
 };
 
 /// What is watched in a run.
@@ -42,6 +43,8 @@ pub struct Sighting {
     pub function: Option<String>,
     /// File and line of that function, where debug information tells them.
     pub location: Option<String>,
+    /// The functions of the code that called that one, innermost first, as far as they are known.
+    pub callers: Vec<String>,
     /// The program, if a process that the code started did it.
     pub program: Option<OsString>,
     /// Whether the sandbox refused it.
@@ -69,6 +72,8 @@ pub enum What {
     Exec(Vec<OsString>),
     /// The network.
     Network,
+    /// A process that is not its own, by a signal or by tracing.
+    Process,
     /// Kernel's and host's names.
     Uname,
     /// The number of processors.
@@ -288,6 +293,7 @@ pub(super) fn sightings(
             module,
             function,
             location,
+            callers: frame.map_or(Vec::new(), |own| callers(frames, own)),
             program,
             refused,
         });
@@ -397,6 +403,24 @@ const RUNTIME: &[&str] = &[
     "rand_chacha",
 ];
 
+/// Most callers that are told.
+const MAX_CALLERS: usize = 4;
+
+/// The functions of the same code that called `own`, without the standard library's.
+fn callers(frames: &[Frame], own: &Frame) -> Vec<String> {
+    let outer = frames.iter().skip_while(|frame| !std::ptr::eq(*frame, own));
+    let mut names: Vec<String> = outer
+        .skip(1)
+        .filter(|frame| frame.module == own.module)
+        .filter_map(|frame| frame.symbol.as_deref())
+        .filter(|name| name.contains("::") && !RUNTIME.contains(&crate_of(name)))
+        .map(str::to_owned)
+        .take(MAX_CALLERS)
+        .collect();
+    names.dedup();
+    names
+}
+
 /// The crate of a demangled symbol: `<a::B as c::D>::f` is of `a`.
 pub fn crate_of(symbol: &str) -> &str {
     let start = symbol.trim_start_matches(['<', '&', '*', '(', '[']);
@@ -447,6 +471,16 @@ fn what(event: &Event, refused: bool) -> Option<What> {
         Access::Rename { to, .. } | Access::Link { to, .. } => What::Write(to.absolute.clone()),
         Access::Exec { argv, .. } if !failed => What::Exec(argv.to_vec()),
         Access::Connect { .. } | Access::Bind { .. } => What::Network,
+        Access::Blind(BlindSpot::Ptrace) => What::Process,
+        // Its own processes can be reached; that others cannot is what the sandbox is for.
+        Access::Signal {
+            target,
+            signal: 1..,
+        } if matches!(target, -1 | 1)
+            || matches!(event.outcome, Outcome::Failed(libc::ESRCH | libc::EPERM)) =>
+        {
+            What::Process
+        }
         Access::Identity => match event.call? {
             Sys::Getpid | Sys::Gettid | Sys::Getppid => What::Pid,
             _ => What::User,

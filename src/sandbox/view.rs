@@ -47,10 +47,9 @@ pub(super) fn view(policy: &Policy) -> Result<View, SandboxError> {
     for (path, item) in view {
         let around = around(&kept, &path);
         let shown = match (&item, around) {
-            (Item::Fresh, _) => false,
             (Item::Link(_), Some(_)) => true,
             (Item::Tree { write, .. }, Some(around)) => *write == around,
-            (_, None) => false,
+            (Item::Fresh, _) | (_, None) => false,
         };
         if !shown {
             kept.insert(path, item);

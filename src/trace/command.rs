@@ -337,6 +337,7 @@ fn interest(watch: &Watch) -> Interest {
         Group::Identity,
         Group::System,
         Group::Blind,
+        Group::Signal,
         Group::Birth,
     ];
     if watch.clocks || watch.injection.steers_time() {

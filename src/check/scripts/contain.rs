@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Checked, ScriptTrial};
+use crate::check::escapes::called_by;
 use crate::check::policy::MAX_PATHS;
 use crate::lint::{self, Finding, Grade, Level};
 use crate::replay::ReplayError;
@@ -13,6 +14,8 @@ use crate::replay::sight::{Sighting, What};
 #[derive(Debug, Default)]
 pub(super) struct Escaped {
     refused: Vec<Sighting>,
+    /// Where it reached for processes that are not its own.
+    processes: Vec<Sighting>,
     /// What came of it, if something did.
     moved: Option<String>,
 }
@@ -35,6 +38,11 @@ impl ScriptTrial<'_> {
             run => run?,
         };
         let mut escaped = Escaped::default();
+        let reached = inside.sightings.iter();
+        escaped.processes = reached
+            .filter(|own| own.what == What::Process)
+            .cloned()
+            .collect();
         let refused =
             |own: &&Sighting| own.refused && !matches!(own.what, What::Write(_) | What::Network);
         let refused = inside.sightings.iter().filter(refused);
@@ -111,9 +119,22 @@ impl ScriptTrial<'_> {
             names.dedup();
             names.truncate(MAX_PATHS);
             finding.names = names;
+            finding.evidence.extend(called_by(seen[0]));
             finding
         };
-        groups.into_values().map(finding).collect()
+        let mut found: Vec<Finding> = groups.into_values().map(finding).collect();
+        found.extend(escaped.processes.first().map(|first| {
+            let mut finding = self.seen(
+                id,
+                first,
+                "its build script reaches for processes that are not its own",
+                "let the build script leave other processes alone; a sandbox hides them",
+            );
+            finding.grade = Grade::Hazard;
+            finding.names = vec!["process".to_owned()];
+            finding
+        }));
+        found
     }
 
     /// What was reached for.

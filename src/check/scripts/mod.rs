@@ -154,8 +154,8 @@ impl ScriptTrial<'_> {
             }
         }
         self.probe_files(&plain, &vary, &mut checked)?;
-        let escapes = self.escapes(&escaped, &checked.findings);
-        checked.findings.extend(escapes);
+        let more = self.escapes(&escaped, &checked.findings);
+        checked.findings.extend(more);
         Ok(checked)
     }
 
