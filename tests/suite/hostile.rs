@@ -41,6 +41,7 @@ pub fn act(text: &str) -> bool {
     match words[0] {
         "write" => fs::write(words[1], "evil").is_ok(),
         "must-write" => { fs::write(words[1], "evil").unwrap(); false }
+        "temp" => { fs::write(env::temp_dir().join("own"), "text").unwrap(); false }
         "read" => fs::read(words[1]).is_ok(),
         "connect" => net::TcpStream::connect(words[1]).is_ok(),
         // The first process of a name space does not mind, which is no success.
@@ -268,6 +269,81 @@ fn what_lies_outside_is_neither_written_nor_leaked() {
 }
 
 #[test]
+fn a_temporary_folder_of_the_users_own_is_empty_and_can_be_written() {
+    let test = "a_temporary_folder_of_the_users_own_is_empty_and_can_be_written";
+    let workspace = workspace(&[("temp", "temp".to_owned())]);
+    for mechanism in [Mechanism::Namespaces, Mechanism::Landlock] {
+        let name = mechanism.to_string();
+        if !require(test, &name, mechanism.probe().is_ok()) {
+            continue;
+        }
+        let temp = outside();
+        fs::write(temp.path().join("theirs"), "").unwrap();
+        let sandbox = format!("--sandbox={name}");
+        let args = [
+            "//...",
+            "--strategies=quit-on-rmeta",
+            "--format=json",
+            "--vary=none",
+            &sandbox,
+        ];
+        let mut command = workspace.command(&args);
+        let said: Said = command.env("TMPDIR", temp.path()).output().unwrap().into();
+        let report = said.json();
+        for id in ["//m-temp:m_temp", "//s-temp:s_temp"] {
+            assert_eq!(krate(&report, id)["verdict"], "safe", "{name}: {report:#}");
+            assert_eq!(not_checked(&report, id), Vec::<&str>::new());
+            assert_eq!(found(&report, id), Vec::<[&Value; 6]>::new(), "{name}");
+        }
+        assert_eq!(report["sandbox"]["mechanism"], name);
+        assert_eq!(
+            fs::read_dir(temp.path()).unwrap().count(),
+            1,
+            "{name}: theirs only"
+        );
+    }
+    workspace.assert_nothing_left();
+}
+
+#[test]
+fn landlock_contains_what_it_says() {
+    let test = "landlock_contains_what_it_says";
+    if !require(test, "landlock", Mechanism::Landlock.probe().is_ok()) {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let home = outside();
+    let file = home.path().join("planted");
+    let workspace = workspace(&[
+        ("write", format!("write {}", file.display())),
+        (
+            "connect",
+            format!("connect {}", listener.local_addr().unwrap()),
+        ),
+    ]);
+    let (_, report) = check(&workspace, &["--vary=none", "--sandbox=landlock"]);
+    assert!(!file.exists(), "{report:#}");
+    if !report["sandbox"]["why"]
+        .as_str()
+        .unwrap()
+        .contains("the network (TCP")
+    {
+        assert!(listener.accept().is_err(), "nobody came through");
+    }
+    let lints = |id: &str| -> Vec<&str> {
+        let found = found(&report, id).into_iter();
+        found.filter_map(|own| own[0].as_str()).collect()
+    };
+    for id in ["//m-write:m_write", "//m-connect:m_connect"] {
+        assert!(lints(id).contains(&"sandbox-escape"), "{id}: {report:#}");
+    }
+    let own = lints("//s-write:s_write");
+    assert_eq!(own, ["build-script-writes-outside-out-dir"]);
+    workspace.assert_nothing_left();
+}
+
+#[test]
 fn nobody_else_is_reached() {
     if !namespaces("nobody_else_is_reached") {
         return;
@@ -410,6 +486,33 @@ fn without_name_spaces_the_check_says_what_is_left() {
         let report = run(&lost, "--format=json").json();
         assert_eq!(report["sandbox"]["mechanism"], left);
         assert!(line.ends_with(report["sandbox"]["why"].as_str().unwrap()));
+    }
+    // As an administrator forbids them, in a name space that is ours to forbid it in.
+    let nested = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let nested = |program: &str| {
+        let mut command = scrubbed("unshare");
+        command.args(["-Ur", "sh", "-c", nested, "sh"]).arg(program);
+        command.current_dir(workspace.path(""));
+        command
+    };
+    let works = nested("true").output();
+    if require(
+        test,
+        "unshare -Ur",
+        works.is_ok_and(|own| own.status.success()),
+    ) {
+        let exe = svhcheck().get_program().to_string_lossy().into_owned();
+        let args = ["//...", "--strategies=quit-on-rmeta", "--format=json"];
+        let said: Said = nested(&exe).args(args).output().unwrap().into();
+        let report = said.json();
+        assert_eq!(said.status, Some(0), "{report:#}");
+        let left = if landlock { "landlock" } else { "none" };
+        assert_eq!(report["sandbox"]["mechanism"], left);
+        let why = report["sandbox"]["why"].as_str().unwrap();
+        assert!(
+            why.contains("user.max_user_namespaces is 0 or used up"),
+            "{why}"
+        );
     }
     // What is asked for by name and cannot be had is an error.
     let said = run(&["namespaces"], "--sandbox=namespaces");
