@@ -62,9 +62,12 @@ impl Confine {
     }
 }
 
-/// Whether a path is one of the kernel's or of a device, of which every sandbox has its own.
+/// Whether a path is one of the kernel's or of a device, of which every sandbox has its own, or of
+/// a file that lives in memory only.
 pub fn is_kernels(path: &Path) -> bool {
-    ["/proc", "/sys", "/dev"]
-        .iter()
-        .any(|own| path.starts_with(own))
+    let in_memory = path.as_os_str().as_encoded_bytes().starts_with(b"/memfd:");
+    in_memory
+        || ["/proc", "/sys", "/dev"]
+            .iter()
+            .any(|own| path.starts_with(own))
 }

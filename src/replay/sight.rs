@@ -413,7 +413,8 @@ fn callers(frames: &[Frame], own: &Frame) -> Vec<String> {
         .skip(1)
         .filter(|frame| frame.module == own.module)
         .filter_map(|frame| frame.symbol.as_deref())
-        .filter(|name| name.contains("::") && !RUNTIME.contains(&crate_of(name)))
+        .filter(|name| name.contains("::") && !name.contains(" as core::ops::"))
+        .filter(|name| !RUNTIME.contains(&crate_of(name)))
         .map(str::to_owned)
         .take(MAX_CALLERS)
         .collect();
