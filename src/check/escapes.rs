@@ -56,26 +56,20 @@ impl Writer<'_> {
             sentences.extend(seen.iter().filter_map(|own| called_by(own)));
             // A function is known where the code itself asked; of a program, who started it.
             let first = seen.iter().find(|own| own.function.is_some());
+            let made_by = self.made(module);
             let culprit = Culprit {
                 package: self.package_of(module),
                 kind: CulpritKind::ProcMacro,
                 function: first.and_then(|own| own.function.clone()),
-                location: first.and_then(|own| own.location.clone()),
+                location: first.and_then(|own| Some(self.line(made_by, own.location.as_ref()?))),
             };
-            let template = self.template(Some(culprit));
+            let template = self.template(culprit);
             let mut finding = escapes.finding(template, grade, names, sentences);
             if elsewhere {
                 finding.level = Level::Allow;
                 "nothing more: another finding tells of it".clone_into(&mut finding.help);
             }
             found.push(finding);
-        }
-        if let Some((moved, sentence)) = &escapes.moved
-            && moved.is_empty()
-            && !sentence.is_empty()
-        {
-            let template = self.template(None);
-            found.push(escapes.finding(template, Grade::Confirmed, BTreeSet::new(), Vec::new()));
         }
         found
     }
@@ -93,13 +87,13 @@ impl Writer<'_> {
         }
     }
 
-    fn template(&self, culprit: Option<Culprit>) -> Finding {
+    fn template(&self, culprit: Culprit) -> Finding {
         Finding {
             lint: String::new(),
             level: Level::Warn,
             grade: Grade::Confirmed,
             krate: self.action.id.clone(),
-            culprit,
+            culprit: Some(culprit),
             factor: None,
             names: Vec::new(),
             message: String::new(),

@@ -1,7 +1,7 @@
 //! What a crate declared, what its macros wanted beyond that, and whether it matters: the sandbox of
 //! a crate's runs, and a second look at those that it may have disturbed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use crate::attribute::Answer;
 use crate::lint::{self, Finding, Grade, Level};
 use crate::os_text::normalized;
 use crate::plan::Trial;
+use crate::plan::variation::Change;
 use crate::project::{Action, Build};
 use crate::replay::confine::{Confine, is_kernels};
 use crate::replay::sight::{Sighting, What};
@@ -79,6 +80,9 @@ fn weaker(choice: &Choice) -> Option<String> {
 #[derive(Debug, Clone)]
 pub(super) struct Declared {
     shown: Arc<[PathBuf]>,
+    /// What rustc itself may look at besides: sources of dependencies, for what came out of their
+    /// `macro_rules!`. Macros have no business there.
+    beside: Arc<[PathBuf]>,
     /// Where runs write.
     scratch: PathBuf,
     temp: PathBuf,
@@ -105,7 +109,10 @@ impl Declared {
         shown.extend(action.out_dir.clone());
         // Where its build script's output lies when that is tried.
         shown.push(replayer.out_dir(action));
-        Self::new(shown, action, replayer)
+        Self {
+            beside: sources(action, build).into(),
+            ..Self::new(shown, action, replayer)
+        }
     }
 
     /// What a build script declared; `known` are places that Cargo keeps up to date for it.
@@ -156,6 +163,7 @@ impl Declared {
         let temp = action.env.get(OsStr::new("TMPDIR"));
         Self {
             shown: shown.into(),
+            beside: Arc::default(),
             scratch: replayer.scratch.clone(),
             temp: temp.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from),
         }
@@ -163,9 +171,10 @@ impl Declared {
 
     /// What confines the crate's runs.
     pub(super) fn confine(&self, mechanism: Mechanism) -> Confine {
+        let all = self.shown.iter().chain(self.beside.iter());
         Confine {
             mechanism,
-            shown: Arc::clone(&self.shown),
+            shown: all.cloned().collect(),
         }
     }
 
@@ -226,6 +235,34 @@ impl Declared {
     }
 }
 
+/// Where the sources of all that a crate depends on lie.
+fn sources(action: &Action, build: &Build) -> Vec<PathBuf> {
+    let made: BTreeMap<&Path, &Action> = build
+        .actions
+        .iter()
+        .flat_map(|own| own.outputs.iter().map(move |path| (&**path, own)))
+        .collect();
+    let mut reached: BTreeMap<&str, &Action> = BTreeMap::new();
+    let mut next = vec![action];
+    while let Some(action) = next.pop() {
+        let externs = action.args.externs().into_iter();
+        let paths = externs.map(|(_, path)| normalized(&action.cwd.join(path)));
+        for dependency in paths.filter_map(|path| made.get(&*path)) {
+            if reached.insert(&dependency.id, dependency).is_none() {
+                next.push(dependency);
+            }
+        }
+    }
+    // Registries as a whole: a mount for each of hundreds of packages costs more than the compile.
+    let cargo = cargo_home(action).unwrap_or_default();
+    let caches = ["registry", "git"].map(|name| cargo.join(name));
+    let roots = reached.values().map(|own| own.package.root.clone());
+    let elsewhere = roots.filter(|root| !caches.iter().any(|cache| root.starts_with(cache)));
+    let mut found: Vec<PathBuf> = elsewhere.collect();
+    found.extend(caches);
+    found
+}
+
 /// Where Cargo keeps registries, and its own programs.
 pub(super) fn cargo_home(action: &Action) -> Option<PathBuf> {
     let var = |name: &str| action.env.get(OsStr::new(name)).map(PathBuf::from);
@@ -254,14 +291,29 @@ pub(super) fn second_look(
     sides: &Sides<'_>,
     trial: &Trial,
     run: Run,
-    pinned: Vec<crate::plan::variation::Change>,
+    pinned: Vec<Change>,
 ) -> Result<Run, ReplayError> {
-    let refused = |own: &&Sighting| own.refused && !matches!(own.what, What::Network);
-    let fresh: BTreeSet<What> = {
+    let fresh = |of: &mut dyn Iterator<Item = &What>| -> BTreeSet<What> {
         let doubts = sides.doubts.borrow();
-        let all = run.sightings.iter().filter(refused);
-        let all = all.map(|own| own.what.clone());
-        all.filter(|what| !doubts.judged.contains(what)).collect()
+        let fresh = of.filter(|what| !doubts.judged.contains(what));
+        // A write that was refused and not missed is contained; nobody tries it outside.
+        let wanted = fresh.filter(|what| !matches!(what, What::Network | What::Write(_)));
+        wanted.cloned().collect()
+    };
+    let refused = run.sightings.iter().filter(|own| own.refused);
+    let wanted = fresh(&mut refused.map(|own| &own.what));
+    let missed = fresh(&mut run.missed.iter());
+    let forget = || {
+        let mut doubts = sides.doubts.borrow_mut();
+        doubts.judged.extend(wanted.iter().chain(&missed).cloned());
+    };
+    // Where rustc itself missed something, no macro is to be blamed.
+    let leave = |sentence: String| {
+        if missed.is_empty() && !wanted.is_empty() {
+            sides.leave_sandbox(wanted.clone(), sentence);
+        } else {
+            sides.leave_sandbox(BTreeSet::new(), String::new());
+        }
     };
     if let Outcome::Failed(why) = &run.outcome {
         if !run.failed_by_itself {
@@ -269,20 +321,15 @@ pub(super) fn second_look(
         }
         let outside = sides.one(trial, false)?;
         if matches!(outside.outcome, Outcome::Failed(_)) {
-            sides.doubts.borrow_mut().judged.extend(fresh);
+            forget();
             return Ok(told(outside));
         }
-        let sentence = format!("in the sandbox, without it, the crate does not compile: {why}");
-        sides.leave_sandbox(fresh, sentence);
+        leave(format!(
+            "in the sandbox, without it, the crate does not compile: {why}"
+        ));
         return Ok(outside);
     }
-    // A write that was refused and not missed is contained; nobody tries it outside.
-    let wanted: BTreeSet<What> = fresh
-        .iter()
-        .filter(|what| !matches!(what, What::Write(_)))
-        .cloned()
-        .collect();
-    if wanted.is_empty() {
+    if wanted.is_empty() && missed.is_empty() {
         return Ok(run);
     }
     let still = trial.with(pinned);
@@ -291,12 +338,12 @@ pub(super) fn second_look(
     };
     let (inside, outside) = (answer(true)?, answer(false)?);
     if inside.same(&outside) {
-        sides.doubts.borrow_mut().judged.extend(fresh);
+        forget();
         return Ok(run);
     }
     if outside.same(&answer(false)?) && inside.same(&answer(true)?) {
         let sentence = "in the sandbox, without it, all else held still, the output is another";
-        sides.leave_sandbox(wanted, sentence.to_owned());
+        leave(sentence.to_owned());
     } else {
         // It moves by itself, so nobody can tell; chance is judged where nothing is refused.
         sides.leave_sandbox(BTreeSet::new(), String::new());

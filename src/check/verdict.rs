@@ -382,8 +382,7 @@ impl Writer<'_> {
         let of_module = |own: &&Sighting| own.module == module && own.function.is_some();
         let mut seen = self.evidence.sightings.iter().filter(of_module);
         let seen = seen.find(|own| is_about(&own.what, fault));
-        let made = |own: &&Action| own.outputs.iter().any(|path| path == module);
-        let made_by = self.build.actions.iter().find(made);
+        let made_by = self.made(module);
         let library = made_by.is_some_and(|own| own.kind == TargetKind::Lib);
         Culprit {
             package: self.package_of(module),
@@ -399,7 +398,7 @@ impl Writer<'_> {
 
     /// A line of source as the report names it: relative to the workspace or the package, so that
     /// it is the same on every machine.
-    fn line(&self, owner: Option<&Action>, location: &str) -> String {
+    pub(super) fn line(&self, owner: Option<&Action>, location: &str) -> String {
         let path = Path::new(location);
         let roots = [Some(&self.build.root), owner.map(|own| &own.package.root)];
         let inside = roots
@@ -416,9 +415,14 @@ impl Writer<'_> {
         shown.unwrap_or(path).display().to_string()
     }
 
-    pub(super) fn package_of(&self, module: &Path) -> Option<String> {
+    /// The compile that made a file.
+    pub(super) fn made(&self, module: &Path) -> Option<&Action> {
         let has = |own: &&Action| own.outputs.iter().any(|path| path == module);
-        let action = self.build.actions.iter().find(has)?;
+        self.build.actions.iter().find(has)
+    }
+
+    pub(super) fn package_of(&self, module: &Path) -> Option<String> {
+        let action = self.made(module)?;
         Some(format!(
             "{} {}",
             action.package.name, action.package.version

@@ -4,6 +4,7 @@
 //! It runs under the tracer, which watches and steers it. Where the system forbids tracing it runs
 //! without, unwatched and unsteered.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -19,7 +20,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 
 use super::confine::Confine;
-use super::sight::{self, Refusals, Sighting, Watch};
+use super::sight::{self, Refusals, Sighting, Watch, What};
 use super::stage::Staged;
 use crate::interrupt::{Guarded, Interrupt};
 use crate::plan::variation::Change;
@@ -66,6 +67,8 @@ pub(super) struct Ended {
     pub(super) end: End,
     pub(super) stderr: Vec<u8>,
     pub(super) sightings: Vec<Sighting>,
+    /// What the sandbox refused to others than watched code.
+    pub(super) missed: BTreeSet<What>,
 }
 
 impl Launch<'_> {
@@ -157,11 +160,14 @@ impl Launch<'_> {
             confine,
             hidden: self.changes.iter().filter_map(hidden).collect(),
         });
+        let missed = refusals.as_ref();
+        let missed = missed.map_or_else(BTreeSet::new, |own| sight::missed(&trace, watch, own));
         let sightings = sight::sightings(trace, watch, refusals.as_ref());
         Ok(Ended {
             end,
             stderr: log.kept,
             sightings,
+            missed,
         })
     }
 
@@ -248,6 +254,7 @@ fn follow(mut running: Guarded, stop_at_metadata: bool, timeout: Duration) -> io
             end,
             stderr: log.kept,
             sightings: Vec::new(),
+            missed: BTreeSet::new(),
         })
     };
     loop {

@@ -11,7 +11,7 @@ pub mod script;
 pub mod sight;
 pub mod stage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -33,7 +33,7 @@ use crate::trace::{self, TraceError};
 use by_hand::ByHand;
 use confine::Confine;
 use launch::{End, Launch};
-use sight::{Sighting, Watch};
+use sight::{Sighting, Watch, What};
 use stage::Staged;
 
 /// What all replays of a check share.
@@ -82,6 +82,8 @@ pub struct Run {
     pub artifact: Option<PathBuf>,
     /// What macros asked of the world.
     pub sightings: Vec<Sighting>,
+    /// What the sandbox refused to rustc itself.
+    pub missed: BTreeSet<What>,
     /// Whether it failed by rustc's own decision, and not because somebody ended it.
     pub failed_by_itself: bool,
     /// Whether it was ended for taking too much of something.
@@ -261,6 +263,7 @@ impl Replayer {
             outcome,
             artifact,
             sightings: ended.sightings,
+            missed: ended.missed,
             failed_by_itself,
             was_ended,
             confined,

@@ -239,6 +239,17 @@ impl Refusals<'_> {
     }
 }
 
+/// What anybody else (rustc, mostly) was refused.
+pub(super) fn missed(trace: &Trace, watch: &Watch, refusals: &Refusals<'_>) -> BTreeSet<What> {
+    let watched = owners(trace, &watch.suspects);
+    let others = trace.events.iter().filter(|event| {
+        !watched.contains_key(&event.process)
+            && responsible(&event.frames, &watch.suspects).is_none()
+            && refusals.made(event)
+    });
+    others.filter_map(|event| what(event, true)).collect()
+}
+
 /// Everything that watched code asked, sorted, each thing once.
 pub(super) fn sightings(
     mut trace: Trace,
