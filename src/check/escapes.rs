@@ -10,6 +10,12 @@ use crate::replay::sight::{Sighting, What};
 
 use super::verdict::{Compared, Writer};
 
+/// What is said, and advised, where only other processes were reached for.
+const PROCESSES: (&str, &str) = (
+    "a macro reaches for processes that are not its own",
+    "let the macro leave other processes alone; a sandbox hides them",
+);
+
 impl Writer<'_> {
     /// What macros wanted beyond what the crate declares.
     pub(super) fn escapes(&self, compared: &[Compared]) -> Vec<Finding> {
@@ -56,15 +62,21 @@ impl Writer<'_> {
             sentences.extend(seen.iter().filter_map(|own| called_by(own)));
             // A function is known where the code itself asked; of a program, who started it.
             let first = seen.iter().find(|own| own.function.is_some());
-            let made_by = self.made(module);
+            let owner = self.made(module).map(|own| &own.package);
+            let (location, source) = self.located(first.copied(), owner);
             let culprit = Culprit {
                 package: self.package_of(module),
                 kind: CulpritKind::ProcMacro,
                 function: first.and_then(|own| own.function.clone()),
-                location: first.and_then(|own| Some(self.line(made_by, own.location.as_ref()?))),
+                location,
+                source,
             };
             let template = self.template(culprit);
             let mut finding = escapes.finding(template, grade, names, sentences);
+            if seen.iter().all(|own| own.what == What::Process) {
+                PROCESSES.0.clone_into(&mut finding.message);
+                PROCESSES.1.clone_into(&mut finding.help);
+            }
             if elsewhere {
                 finding.level = Level::Allow;
                 "nothing more: another finding tells of it".clone_into(&mut finding.help);

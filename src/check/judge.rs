@@ -66,6 +66,9 @@ impl Judge<'_> {
             sides.stop_watching();
         }
         let mut compared: Vec<Compared> = Vec::new();
+        if self.settings.triage && self.runs_rustc_alone(&sides) {
+            return Ok(self.taken_for_safe(&sides));
+        }
         for strategy in &self.settings.strategies {
             let pair = pair(self.action, *strategy, &self.settings.edits);
             let next = self.compare(*strategy, &pair, &mut sides, &compared)?;
@@ -105,6 +108,43 @@ impl Judge<'_> {
             &evidence,
             root,
         ))
+    }
+
+    /// Whether nothing but rustc had a say in the crate: no macro, no build script, no place that
+    /// it asked for, nothing that the build rules do on one side only.
+    fn runs_rustc_alone(&self, sides: &Sides<'_>) -> bool {
+        let edits = &self.settings.edits;
+        !sides.loads_macros()
+            && !self
+                .build
+                .scripts
+                .iter()
+                .any(|own| own.id == self.action.id)
+            && !self.action.asks_for_place()
+            && self.action.out_dir.is_none()
+            && edits.metadata.is_empty()
+            && edits.full.is_empty()
+    }
+
+    /// A crate that is not compiled a second time.
+    fn taken_for_safe(&self, sides: &Sides<'_>) -> Judged {
+        let one = |strategy: &Strategy| Compared {
+            strategy: *strategy,
+            one_process: pair(self.action, *strategy, &self.settings.edits).one_process,
+            svh: [None, sides.recorded().svh()],
+            causes: Vec::new(),
+        };
+        let compared: Vec<Compared> = self.settings.strategies.iter().map(one).collect();
+        let root = sides.recorded().root.clone();
+        let root = root.expect("the recorded build made metadata");
+        let evidence = Evidence {
+            watched: self.modules.is_some(),
+            ..Evidence::default()
+        };
+        let mut judged = verdict::sum_up(self.action, self.build, &compared, &evidence, root);
+        let why = "taken for safe without a second compile, since nothing but rustc ran (--triage)";
+        judged.unknown.push(why.to_owned());
+        judged
     }
 
     /// What the crate's runs share.
@@ -228,7 +268,8 @@ impl Judge<'_> {
     /// Looks at what the macros behind the causes write differently.
     fn expand(&self, sides: &Sides<'_>, causes: &mut [Cause]) -> Result<(), ReplayError> {
         for cause in causes {
-            cause.expanded = expand::look(self.action, sides, self.pinned(sides), cause)?;
+            cause.expanded =
+                expand::look(self.action, self.build, sides, self.pinned(sides), cause)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
 mod escapes;
+mod excerpt;
 mod expand;
 mod infection;
 mod judge;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub runs: usize,
     /// Compiles at one time.
     pub jobs: usize,
+    /// Whether crates in which nothing but rustc ran are taken for safe.
+    pub triage: bool,
     /// Longest time for one compile.
     pub timeout: Duration,
     /// What confines compiles; `None` for the best that can be had.

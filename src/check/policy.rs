@@ -404,7 +404,7 @@ impl Escapes {
             ),
             Grade::Hazard => (
                 lint::page(id).map_or(Level::Warn, |page| page.level),
-                "a macro changes files or reaches for processes beyond the compile's own",
+                "a macro writes files that are not the compile's own",
                 "make the macro write to OUT_DIR or nowhere: a sandbox or a remote machine refuses it, or throws it away",
             ),
             Grade::Harmless => (

@@ -6,14 +6,15 @@ use std::path::Path;
 
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Cause, Fault};
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{self, Culprit, CulpritKind, Excerpt, Finding, Grade, Level};
 use crate::plan::Edit;
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
-use crate::project::{Action, Build, TargetKind, is_place};
+use crate::project::{Action, Build, Package, TargetKind, is_place};
 use crate::replay::sight::{Sighting, What};
 use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
+use super::excerpt;
 use super::judge::Judged;
 use super::policy::Escapes;
 use super::scripts::Checked;
@@ -358,6 +359,7 @@ impl Writer<'_> {
                 kind,
                 function: None,
                 location: None,
+                source: None,
             })
         };
         let own = format!(
@@ -384,6 +386,8 @@ impl Writer<'_> {
         let seen = seen.find(|own| is_about(&own.what, fault));
         let made_by = self.made(module);
         let library = made_by.is_some_and(|own| own.kind == TargetKind::Lib);
+        let owner = made_by.map(|own| &own.package);
+        let (location, source) = self.located(seen, owner);
         Culprit {
             package: self.package_of(module),
             kind: if library {
@@ -392,27 +396,28 @@ impl Writer<'_> {
                 CulpritKind::ProcMacro
             },
             function: seen.and_then(|own| own.function.clone()),
-            location: seen.and_then(|own| Some(self.line(made_by, own.location.as_ref()?))),
+            location,
+            source,
         }
     }
 
-    /// A line of source as the report names it: relative to the workspace or the package, so that
-    /// it is the same on every machine.
-    pub(super) fn line(&self, owner: Option<&Action>, location: &str) -> String {
-        let path = Path::new(location);
-        let roots = [Some(&self.build.root), owner.map(|own| &own.package.root)];
-        let inside = roots
-            .into_iter()
-            .flatten()
-            .find_map(|root| path.strip_prefix(root).ok());
-        let shown = inside.or_else(|| {
-            if path.is_absolute() {
-                path.file_name().map(Path::new)
-            } else {
-                None
-            }
-        });
-        shown.unwrap_or(path).display().to_string()
+    /// Where code asked, and that line.
+    pub(super) fn located(
+        &self,
+        seen: Option<&Sighting>,
+        owner: Option<&Package>,
+    ) -> (Option<String>, Option<Excerpt>) {
+        let Some((own, location)) = seen.and_then(|own| Some((own, own.location.as_ref()?))) else {
+            return (None, None);
+        };
+        let function = own.function.as_deref().map(|name| format!("`{name}` "));
+        let label = format!(
+            "{}{} here",
+            function.unwrap_or_default(),
+            self.words(&own.what)
+        );
+        let (shown, source) = excerpt::located(&self.build.root, owner, location, label);
+        (Some(shown), source)
     }
 
     /// The compile that made a file.
@@ -525,7 +530,8 @@ fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
         }) => format!("`{package}`"),
         _ => "the macro or source that does it".to_owned(),
     };
-    let until = "until then, leave the crate out of pipelining";
+    let until =
+        "until then, leave the crate out of pipelining (rules_rust: `disable_pipelining = True`)";
     match fault {
         Fault::Flags(_) => "pass it on both sides, or on neither".to_owned(),
         Fault::World(Variation::BuildPath, names) if names.is_empty() => {

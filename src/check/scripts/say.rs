@@ -112,16 +112,8 @@ impl ScriptTrial<'_> {
             watched: true,
             ..Evidence::default()
         };
-        let root = self.sides.recorded().root.as_ref();
-        let (factor, names) = root.map_or((None, Vec::new()), |root| {
-            let writer = Writer {
-                action: self.judge.action,
-                build: self.judge.build,
-                evidence: &evidence,
-                root,
-            };
-            writer.factor(&cause.fault)
-        });
+        let writer = self.writer(&evidence);
+        let (factor, names) = writer.map_or((None, Vec::new()), |own| own.factor(&cause.fault));
         // Attribution speaks of compiles.
         let of_script = |text: &str| {
             text.replace("SVH", "output")
@@ -160,6 +152,16 @@ impl ScriptTrial<'_> {
         }
     }
 
+    /// Finds the words, as for the crate's own findings.
+    fn writer<'a>(&'a self, evidence: &'a Evidence) -> Option<Writer<'a>> {
+        Some(Writer {
+            action: self.judge.action,
+            build: self.judge.build,
+            evidence,
+            root: self.sides.recorded().root.as_ref()?,
+        })
+    }
+
     /// The package whose function asked, the script's own unless it is another crate of the build.
     fn culprit(&self, sighting: Option<&Sighting>) -> Culprit {
         let function = sighting.and_then(|own| own.function.clone());
@@ -168,11 +170,15 @@ impl ScriptTrial<'_> {
             actions.find(|own| own.args.crate_name() == Some(name) && own.id != self.script.id)
         });
         let package = named.map_or(&self.script.package, |own| &own.package);
+        let (location, source) = self
+            .writer(&Evidence::default())
+            .map_or((None, None), |own| own.located(sighting, Some(package)));
         Culprit {
             package: Some(format!("{} {}", package.name, package.version)),
             kind: CulpritKind::BuildScript,
             function,
-            location: sighting.and_then(|own| own.location.clone()),
+            location,
+            source,
         }
     }
 
