@@ -324,7 +324,7 @@ mod tests {
             made: BTreeSet::new(),
             steps: Vec::new(),
         };
-        root.fill(&view, policy.limits.tmp_size);
+        root.fill(&view, None);
         let steps: Vec<String> = root.steps.iter().map(Op::to_string).collect();
         assert_eq!(
             steps,

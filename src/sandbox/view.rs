@@ -213,6 +213,28 @@ mod tests {
     }
 
     #[test]
+    fn a_temporary_folder_is_empty_but_for_what_is_named_in_it() {
+        let folder = tempfile::tempdir().expect("a place to write");
+        let base = folder.path().canonicalize().expect("it was just made");
+        fs::create_dir_all(base.join("tmp/own")).expect("a new folder");
+        fs::create_dir(base.join("written")).expect("a new folder");
+        let policy = |temp: &str| Policy {
+            read: vec![base.clone(), base.join("tmp/own")],
+            write: vec![base.join("written")],
+            temp: Some(base.join(temp)),
+            ..Policy::default()
+        };
+        let inside = view(&policy("tmp")).expect("all is there");
+        assert_eq!(inside.get(&base.join("tmp")), Some(&Item::Fresh));
+        assert_eq!(inside.get(&base.join("tmp/own")), Some(&tree(false, true)));
+        assert_eq!(around(&inside, &base.join("tmp/own")), None);
+        for other in ["written", "missing"] {
+            let view = view(&policy(other)).expect("all is there");
+            assert!(!view.values().any(|item| *item == Item::Fresh), "{other}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_shown_is_an_error() {
         let read = |path: &str| Policy {
             read: vec![path.into()],
