@@ -62,8 +62,7 @@ impl Writer<'_> {
             sentences.extend(seen.iter().filter_map(|own| called_by(own)));
             // A function is known where the code itself asked; of a program, who started it.
             let first = seen.iter().find(|own| own.function.is_some());
-            let owner = self.made(module).map(|own| &own.package);
-            let (location, source) = self.located(first.copied(), owner);
+            let (location, source) = self.located(first.copied());
             let culprit = Culprit {
                 package: self.package_of(module),
                 kind: CulpritKind::ProcMacro,

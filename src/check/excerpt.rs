@@ -3,21 +3,16 @@
 use std::path::Path;
 
 use crate::lint::Excerpt;
-use crate::project::Package;
+use crate::project::Build;
 
 /// Largest source file that is read for a line of it, in bytes.
 pub(super) const MAX_SOURCE: u64 = 4 << 20;
 
 /// Source that debug information names, `PATH:LINE`: as the report names it, and the line itself
 /// where its file can be read.
-pub(super) fn located(
-    root: &Path,
-    owner: Option<&Package>,
-    location: &str,
-    label: String,
-) -> (String, Option<Excerpt>) {
+pub(super) fn located(build: &Build, location: &str, label: String) -> (String, Option<Excerpt>) {
     let (path, number) = location.rsplit_once(':').unwrap_or((location, ""));
-    let name = named(root, owner, Path::new(path));
+    let name = named(build, Path::new(path));
     let number: Option<usize> = number.parse().ok();
     let shown = number.map_or_else(|| name.clone(), |line| format!("{name}:{line}"));
     let small = fs_err::metadata(path).is_ok_and(|own| own.is_file() && own.len() <= MAX_SOURCE);
@@ -29,11 +24,15 @@ pub(super) fn located(
 
 /// A source file, named the same on every machine: by its place in the workspace, or in its package
 /// with that folder's name (`serde-1.0.0/src/lib.rs`).
-pub(super) fn named(root: &Path, owner: Option<&Package>, path: &Path) -> String {
+pub(super) fn named(build: &Build, path: &Path) -> String {
+    let packages = build.actions.iter().map(|own| own.package.root.as_path());
+    name_in(&build.root, packages, path)
+}
+
+fn name_in<'a>(root: &Path, mut packages: impl Iterator<Item = &'a Path>, path: &Path) -> String {
     let inside = path.strip_prefix(root).ok();
     let of_package = || {
-        let package = &owner?.root;
-        path.strip_prefix(package).ok()?;
+        let package = packages.find(|own| path.starts_with(own))?;
         path.strip_prefix(package.parent()?).ok()
     };
     let bare = || {
@@ -46,19 +45,13 @@ pub(super) fn named(root: &Path, owner: Option<&Package>, path: &Path) -> String
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     #[test]
     fn files_are_named_alike_on_every_machine() {
-        let owner = Package {
-            name: "b".to_owned(),
-            version: "1.0.0".to_owned(),
-            root: PathBuf::from("/home/me/registry/b-1.0.0"),
-            member: false,
-        };
-        let shown = |path: &str| named(Path::new("/work/a"), Some(&owner), Path::new(path));
+        let packages = ["/work/a/b", "/home/me/registry/b-1.0.0"].map(Path::new);
+        let shown =
+            |path: &str| name_in(Path::new("/work/a"), packages.into_iter(), Path::new(path));
         assert_eq!(shown("/work/a/b/src/lib.rs"), "b/src/lib.rs");
         assert_eq!(
             shown("/home/me/registry/b-1.0.0/src/lib.rs"),

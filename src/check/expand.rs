@@ -52,7 +52,7 @@ pub(super) fn look(
         format!("{sign}{}", line.text)
     };
     let invocation = found.invocation.as_ref();
-    let name = |file: &Path| named(&build.root, Some(&action.package), &action.cwd.join(file));
+    let name = |file: &Path| named(build, &action.cwd.join(file));
     let source = invocation.and_then(|own| {
         let of = sources.iter().find(|source| source.path == own.file)?;
         let label = "what this writes is not the same twice".to_owned();

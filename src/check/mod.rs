@@ -9,6 +9,7 @@ mod place;
 mod policy;
 mod scripts;
 mod sides;
+mod undeclared;
 mod verdict;
 
 use std::io::{self, Write};

@@ -10,7 +10,7 @@ use crate::lint::{self, Culprit, CulpritKind, Excerpt, Finding, Grade, Level};
 use crate::plan::Edit;
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
-use crate::project::{Action, Build, Package, TargetKind, is_place};
+use crate::project::{Action, Build, TargetKind, is_place};
 use crate::replay::sight::{Sighting, What};
 use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
@@ -71,6 +71,8 @@ fn verdict(fault: &Fault) -> Verdict {
         | Fault::File(_)
         | Fault::Chance
         | Fault::SinceRecorded => Verdict::Nondeterministic,
+        // Nothing moves as long as nobody sets it.
+        Fault::Unset(_) => Verdict::Safe,
         Fault::Fails(_) => Verdict::Inconclusive,
     }
 }
@@ -107,6 +109,16 @@ pub(super) fn sum_up(
         }
         let finding = writer.finding(cause, own);
         let key = |own: &Finding| (own.lint.clone(), own.factor.clone(), own.names.clone());
+        let same =
+            |known: &&mut Finding| known.lint == finding.lint && known.culprit == finding.culprit;
+        let undeclared = matches!(cause.fault, Fault::File(_) | Fault::Unset(_));
+        // One finding for all that one function reads.
+        if let Some(known) = findings.iter_mut().find(same).filter(|_| undeclared) {
+            known.names.extend(finding.names);
+            known.evidence.extend(finding.evidence);
+            known.message = message(&cause.fault, &known.names, None);
+            continue;
+        }
         // Strategies that share a cause share its finding.
         if !findings.iter().any(|known| key(known) == key(&finding)) {
             findings.push(finding);
@@ -183,6 +195,7 @@ impl Writer<'_> {
         let id = match &cause.fault {
             Fault::Flags(_) => "svh-flag-mismatch",
             Fault::File(_) => "macro-reads-undeclared-file",
+            Fault::Unset(_) => "macro-reads-env",
             Fault::World(Variation::BuildPath, _) => "absolute-path-in-metadata",
             _ => "svh-unstable",
         };
@@ -334,6 +347,10 @@ impl Writer<'_> {
                 (Some(names.join("+")), Vec::new())
             }
             Fault::File(path) => (Some("undeclared-file".to_owned()), vec![self.place(path)]),
+            Fault::Unset(name) => {
+                let factor = Variation::Env.name().to_owned();
+                (Some(factor), lossy(std::slice::from_ref(name)))
+            }
             Fault::Flags(edits) => {
                 let mut names: Vec<String> = edits.iter().map(edit_name).collect();
                 names.sort();
@@ -386,8 +403,7 @@ impl Writer<'_> {
         let seen = seen.find(|own| is_about(&own.what, fault));
         let made_by = self.made(module);
         let library = made_by.is_some_and(|own| own.kind == TargetKind::Lib);
-        let owner = made_by.map(|own| &own.package);
-        let (location, source) = self.located(seen, owner);
+        let (location, source) = self.located(seen);
         Culprit {
             package: self.package_of(module),
             kind: if library {
@@ -402,11 +418,7 @@ impl Writer<'_> {
     }
 
     /// Where code asked, and that line.
-    pub(super) fn located(
-        &self,
-        seen: Option<&Sighting>,
-        owner: Option<&Package>,
-    ) -> (Option<String>, Option<Excerpt>) {
+    pub(super) fn located(&self, seen: Option<&Sighting>) -> (Option<String>, Option<Excerpt>) {
         let Some((own, location)) = seen.and_then(|own| Some((own, own.location.as_ref()?))) else {
             return (None, None);
         };
@@ -416,7 +428,7 @@ impl Writer<'_> {
             function.unwrap_or_default(),
             self.words(&own.what)
         );
-        let (shown, source) = excerpt::located(&self.build.root, owner, location, label);
+        let (shown, source) = excerpt::located(self.build, location, label);
         (Some(shown), source)
     }
 
@@ -462,6 +474,7 @@ pub(super) fn is_about(what: &What, fault: &Fault) -> bool {
         }
         (What::Variable(name, _), Fault::World(Variation::BuildPath, _)) => is_place(name),
         (What::Read(path) | What::List(path), Fault::File(own)) => path == own,
+        (What::Variable(name, _), Fault::Unset(own)) => name == own,
         (what, Fault::World(variation, _)) => what.variations().contains(variation),
         _ => false,
     }
@@ -505,6 +518,9 @@ pub(super) fn message(fault: &Fault, names: &[String], compared: Option<&Compare
             Variation::Threads => "its SVH depends on the order in which threads run".to_owned(),
             other => format!("its SVH depends on `{}`", other.name()),
         },
+        Fault::Unset(_) => format!(
+            "its SVH depends on {quoted}, which is not set here and which it does not declare"
+        ),
         Fault::World(..) | Fault::File(_) => {
             format!("its SVH depends on {quoted}, which it does not declare")
         }
@@ -540,7 +556,7 @@ fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
         Fault::World(Variation::BuildPath, _) => {
             "the crate includes a file by its absolute OUT_DIR path: remap the target directory on every side (--remap-path-prefix), or build at one fixed path".to_owned()
         }
-        Fault::World(Variation::Env, _) => format!(
+        Fault::World(Variation::Env, _) | Fault::Unset(_) => format!(
             "declare the variable where it is read (`env!`, `option_env!`, `proc_macro::tracked_env`, or `cargo::rustc-env` from a build script), or make {who} do without it"
         ),
         Fault::World(Variation::Randomness, _) => format!(

@@ -13,10 +13,12 @@ use page::Page;
 /// Every page, by id.
 const PAGES: &[&str] = &[
     include_str!("../../lints/absolute-path-in-metadata.md"),
+    include_str!("../../lints/build-script-reads-undeclared-env.md"),
     include_str!("../../lints/build-script-reads-undeclared-file.md"),
     include_str!("../../lints/build-script-unstable-output.md"),
     include_str!("../../lints/build-script-uses-network.md"),
     include_str!("../../lints/build-script-writes-outside-out-dir.md"),
+    include_str!("../../lints/macro-reads-env.md"),
     include_str!("../../lints/macro-reads-undeclared-file.md"),
     include_str!("../../lints/sandbox-escape.md"),
     include_str!("../../lints/svh-flag-mismatch.md"),
