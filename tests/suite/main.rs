@@ -11,6 +11,7 @@ mod artifact;
 mod check;
 mod diff;
 mod golden;
+mod hostile;
 mod inspect;
 mod interrupt;
 mod oracle;

@@ -88,7 +88,7 @@ impl ScriptTrial<'_> {
     }
 
     /// A finding about something that the script was seen to do.
-    fn seen(&self, id: &str, sighting: &Sighting, message: &str, help: &str) -> Finding {
+    pub(super) fn seen(&self, id: &str, sighting: &Sighting, message: &str, help: &str) -> Finding {
         Finding {
             lint: id.to_owned(),
             level: lint::page(id).map_or(Level::Deny, |page| page.level),
@@ -188,7 +188,7 @@ impl ScriptTrial<'_> {
         }
     }
 
-    fn place(&self, path: &Path) -> String {
+    pub(super) fn place(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.script.package.root);
         below.unwrap_or(path).display().to_string()
     }
