@@ -314,10 +314,14 @@ impl Judge<'_> {
     /// Tries which of the files, folders and variables matter that macros asked for and did not
     /// declare.
     fn probe_undeclared(&self, sides: &Sides<'_>) -> Result<Vec<Cause>, ReplayError> {
+        let Some(watch) = self.modules.map(|modules| self.watch(modules)) else {
+            return Ok(Vec::new());
+        };
         let seen = sides.seen();
         let foreign = |own: &&Sighting| match &own.what {
             What::Read(path) | What::List(path) => {
                 !undeclared::is_of_system(self.action, &self.build.root, own, path)
+                    && !(own.program.is_some() && watch.knows(path, true))
             }
             _ => own.program.is_none(),
         };

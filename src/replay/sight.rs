@@ -116,6 +116,14 @@ impl What {
 }
 
 impl Watch {
+    /// Whether a path is no news: the system's, the toolchain's or, for who reads it, declared.
+    pub fn knows(&self, path: &Path, reading: bool) -> bool {
+        let place = normalized(path);
+        let is_known =
+            |own: &Path| self.known.contains(own) || (reading && self.declared.contains(own));
+        place.ancestors().any(is_known)
+    }
+
     /// Sets up `command` to be watched, and steered as `changes` say.
     pub(super) fn watch(&self, command: Command, changes: &[Change]) -> Command {
         let mut injection = Injection::new();

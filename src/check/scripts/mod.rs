@@ -17,7 +17,6 @@ use super::sides::Sides;
 use super::undeclared;
 use crate::attribute::{self, Answer, Cause, Fault, Observed, World};
 use crate::lint::Finding;
-use crate::os_text::normalized;
 use crate::plan::variation::{Change, Setting, Variation};
 use crate::plan::{CommandLine, Edit, Stop, Trial};
 use crate::project::Action;
@@ -397,15 +396,8 @@ impl ScriptTrial<'_> {
             _ => return false,
         };
         let workspace = &self.judge.build.root;
-        !undeclared::is_of_system(self.script, workspace, seen, path) && !self.is_known(path, true)
-    }
-
-    fn is_known(&self, path: &Path, reading: bool) -> bool {
-        let place = normalized(path);
-        let watch = &self.watch;
-        place
-            .ancestors()
-            .any(|place| watch.known.contains(place) || (reading && watch.declared.contains(place)))
+        !undeclared::is_of_system(self.script, workspace, seen, path)
+            && !self.watch.knows(path, true)
     }
 }
 

@@ -26,7 +26,7 @@ impl ScriptTrial<'_> {
         };
         // A cargo that the script started keeps its own books.
         let books =
-            |own: &Sighting, path: &Path| own.program.is_some() && self.is_known(path, false);
+            |own: &Sighting, path: &Path| own.program.is_some() && self.watch.knows(path, false);
         let written = |own: &&Sighting| matches!(&own.what, What::Write(path) if outside(path) && !books(own, path));
         let mut written = seen.iter().filter(written);
         let first = written.next()?;
