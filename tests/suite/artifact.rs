@@ -446,3 +446,42 @@ fn items_are_named_in_every_golden_artifact_that_has_tables() {
         }
     }
 }
+
+/// What the tables of each compiler are for: the properties that are known of some items, by their
+/// position in the order of that release.
+#[test]
+fn properties_are_known_in_every_golden_artifact_that_has_tables() {
+    use svhcheck::artifact::metadata::Property as P;
+    for directory in crate::golden::compilers() {
+        let rmeta = artifact::open(&directory.join("libgolden-g.rmeta")).unwrap();
+        let metadata = rmeta.metadata().unwrap();
+        let Some(items) = metadata.items() else {
+            continue;
+        };
+        let function = [P::Visibility, P::Signature, P::Generics, P::Mir, P::Span];
+        for (path, expected) in [
+            ("crate::square", &function[..]),
+            ("crate::first", &function),
+            (
+                "crate::shapes::Circle",
+                &[P::Visibility, P::Children, P::Type],
+            ),
+            (
+                "crate::shapes::Circle::radius",
+                &[P::Visibility, P::Type, P::Span],
+            ),
+            ("crate::shapes::{impl}#1", &[P::Implements, P::Children]),
+        ] {
+            let known: Vec<P> = items
+                .values()
+                .filter(|(item, ..)| items.path(*item) == path)
+                .map(|(_, property, _)| property)
+                .collect();
+            let missing = expected.iter().find(|property| !known.contains(property));
+            let place = directory.display();
+            assert_eq!(missing, None, "{place}: {path} has {known:?}");
+        }
+        let kinds = items.bytes().iter().filter(|(_, p, _)| *p == P::Kind);
+        assert_eq!(kinds.count(), items.count(), "each item is something");
+    }
+}

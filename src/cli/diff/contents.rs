@@ -1,16 +1,76 @@
 //! The lower layers of the report for people: members, objects, bytes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::human::{Text, cut, listed, plural};
 use crate::artifact::Artifact;
+use crate::artifact::metadata::Property;
 use crate::bytes::Escaped;
 use crate::cli::words::grouped;
 use crate::compare::artifacts::Comparison;
 use crate::compare::bytes::Region;
+use crate::compare::items::{self, Sides};
 use crate::compare::{archive, object};
 
 impl Text {
+    pub(super) fn items(&mut self, changes: &items::Changes) {
+        let mut lines: Vec<String> = Vec::new();
+        let shown = |path: &str| Escaped(path.as_bytes()).to_string();
+        lines.extend(
+            changes
+                .removed
+                .iter()
+                .map(|path| format!("- {}", shown(path))),
+        );
+        lines.extend(
+            changes
+                .added
+                .iter()
+                .map(|path| format!("+ {}", shown(path))),
+        );
+        // One line for an item; one that only stands on another line tells least.
+        let mut properties: BTreeMap<&str, Vec<(Property, Sides)>> = BTreeMap::new();
+        for change in &changes.changed {
+            let entry = properties.entry(&change.path).or_default();
+            entry.push((change.property, change.sides));
+        }
+        let telling = |list: &[(Property, Sides)]| {
+            let rank = |property: Property| match property {
+                Property::Span | Property::Other => 2,
+                // What is inside of it is told of by itself.
+                Property::Children => 1,
+                _ => 0,
+            };
+            list.iter().map(|(property, _)| rank(*property)).min()
+        };
+        let mut properties: Vec<_> = properties.into_iter().collect();
+        properties.sort_by_key(|(_, list)| telling(list));
+        lines.extend(properties.iter().map(|(path, list)| {
+            let words = list.iter().map(|(property, sides)| match sides {
+                Sides::Both => property.word().to_owned(),
+                Sides::Left => format!("{} on the left only", property.word()),
+                Sides::Right => format!("{} on the right only", property.word()),
+            });
+            format!("{}  {}", shown(path), words.collect::<Vec<_>>().join(", "))
+        }));
+        if lines.is_empty() {
+            return;
+        }
+        let mut parts = Vec::new();
+        for (count, what) in [
+            (properties.len(), "changed"),
+            (changes.removed.len(), "on the left only"),
+            (changes.added.len(), "on the right only"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{} {what}", grouped(count)));
+            }
+        }
+        self.row("items", &parts.join(", "));
+        self.list(1, &lines, Clone::clone);
+    }
+
     pub(super) fn members(&mut self, changes: &archive::Changes) {
         let (left, right) = changes.counts;
         let counts = if left == right {

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::contents;
-use crate::artifact::metadata::Property;
 use crate::artifact::{Artifact, CrateDep};
 use crate::bytes::Escaped;
 use crate::cli::words::grouped;
@@ -344,26 +343,8 @@ impl Text {
                 self.texts(2, &changes.texts);
             }
         }
-        if let Some(items) = changes
-            .items
-            .as_ref()
-            .filter(|items| akin && !items.is_empty())
-        {
-            let count = plural(items.len(), "property differs", "properties differ");
-            self.row(
-                "items",
-                &format!("{count} (those that can be told from bytes)"),
-            );
-            // That something stands on another line tells least.
-            let (spans, rest): (Vec<_>, Vec<_>) = items
-                .iter()
-                .partition(|item| item.property == Property::Span);
-            let items: Vec<_> = rest.into_iter().chain(spans).collect();
-            self.list(1, &items, |item| {
-                let places = plural(item.regions, "place", "places");
-                let path = Escaped(item.path.as_bytes());
-                format!("{path}  {}, {places}", item.property.word())
-            });
+        if let Some(items) = changes.items.as_ref().filter(|_| akin) {
+            self.items(items);
         }
         if let Some(fault) = &changes.fault {
             self.line(1, &format!("the parts are not told apart: {fault}"));
