@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{Args, Format, human, json};
-use crate::artifact::{self, Artifact, CrateRoot, Kind, Names};
+use crate::artifact::{self, Artifact, CrateRoot, Kind, Names, is_of_incremental_cache};
 use crate::bytes::Escaped;
 use crate::cli::exit::Exit;
 use crate::cli::shell::Shell;
@@ -178,7 +178,8 @@ fn read(directory: &Path, problems: &mut Vec<String>) -> anyhow::Result<(Vec<Fil
             continue;
         }
         let ending = entry.path().extension().and_then(|ending| ending.to_str());
-        if !ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
+        let wanted = ending.is_some_and(|ending| ENDINGS.contains(&ending));
+        if !wanted || is_of_incremental_cache(entry.path()) {
             skipped += 1;
             continue;
         }
