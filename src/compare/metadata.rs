@@ -107,6 +107,25 @@ const MAX_REORDER: usize = 1 << 20;
 /// Around the differing texts, for those that happen to stand in the same place.
 const REORDER_MARGIN: usize = 256;
 
+/// Whether nothing but SVHs differs.
+pub fn is_svh_alone(left: &Metadata, right: &Metadata) -> bool {
+    let (Ok(l), Ok(r)) = (left.places(), right.places()) else {
+        return false;
+    };
+    // SVHs have one length: where anything else does, it shows at once.
+    let (a, b) = (left.bytes(), right.bytes());
+    let alike = a.len() == b.len();
+    alike && {
+        let regions = bytes::regions(a, b);
+        let mut parts = regions.iter().map(|region| decoded(&l, &r, region));
+        !regions.is_empty() && parts.all(|part| part.is_some_and(is_svh))
+    }
+}
+
+fn is_svh(part: Part) -> bool {
+    matches!(part, Part::Svh | Part::DependencySvh)
+}
+
 /// Compares two blobs.
 pub fn compare(left: &Metadata, right: &Metadata) -> Changes {
     let (a, b) = (left.bytes(), right.bytes());
@@ -177,12 +196,11 @@ pub fn compare(left: &Metadata, right: &Metadata) -> Changes {
             changes: changes.collect(),
         }];
     }
-    let harmless = |part: &Part| matches!(part, Part::Svh | Part::DependencySvh);
     Changes {
         sizes: (a.len(), b.len()),
         tallies: tallies(&regions),
         items,
-        svh_alone: !regions.is_empty() && regions.iter().all(|(_, part)| harmless(part)),
+        svh_alone: !regions.is_empty() && regions.iter().all(|(_, part)| is_svh(*part)),
         regions,
         texts,
         fault,

@@ -134,6 +134,38 @@ fn a_dependency_with_another_svh_is_the_reason() {
 }
 
 #[test]
+fn among_directories_the_crate_that_changed_by_itself_is_named() {
+    let bench = Bench::new();
+    bench.write("mid.rs", "pub fn m() -> u32 { base::b() }");
+    bench.write("top.rs", "pub fn t() -> u32 { mid::m() }");
+    for (side, body) in [("a", "1"), ("b", "2")] {
+        bench.write("base.rs", &format!("pub fn b() -> u32 {{ {body} }}"));
+        bench.rustc("base.rs", side, &[]);
+        let base = format!("--extern=base={side}/libbase.rlib");
+        bench.rustc("mid.rs", side, &[&base]);
+        let mid = format!("--extern=mid={side}/libmid.rlib");
+        bench.rustc("top.rs", side, &[&mid, "-L", side]);
+    }
+    bench.write("b/libonly.rmeta", "");
+    let (text, status) = bench.diff(&["a", "b"]);
+    assert_eq!(status, 1);
+    let expected =
+        "base: SVH differs, own content
+  libbase.rlib  (and 1 other file)
+SVH differs because dependency `base` has another SVH: mid, top
+on the right only: libonly.rmeta
+6 pairs: 6 differ; 1 on one side only; 0 files not looked at, by their ending
+";
+    assert_eq!(text, expected);
+    let (full, _) = bench.diff(&["--full", "a", "b"]);
+    assert_eq!(full.matches("metadata bytes\n").count(), 6, "{full}");
+    has(
+        &full,
+        &["bytes of base.", "on the right only: libonly.rmeta\n"],
+    );
+}
+
+#[test]
 fn an_svh_alone_is_laid_to_options() {
     let bench = Bench::new();
     bench.write("x.rs", SOURCE);
