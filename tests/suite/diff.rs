@@ -149,8 +149,7 @@ fn among_directories_the_crate_that_changed_by_itself_is_named() {
     bench.write("b/libonly.rmeta", "");
     let (text, status) = bench.diff(&["a", "b"]);
     assert_eq!(status, 1);
-    let expected =
-        "base: SVH differs, own content
+    let expected = "base: SVH differs, own content
   libbase.rlib  (and 1 other file)
 SVH differs because dependency `base` has another SVH: mid, top
 on the right only: libonly.rmeta
