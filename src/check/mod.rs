@@ -1,11 +1,13 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
+mod excerpt;
 mod expand;
 mod infection;
 mod judge;
 mod place;
 mod scripts;
 mod sides;
+mod undeclared;
 mod verdict;
 
 use std::io::{self, Write};
@@ -41,6 +43,8 @@ pub struct Settings {
     pub runs: usize,
     /// Compiles at one time.
     pub jobs: usize,
+    /// Whether crates in which nothing but rustc ran are taken for safe.
+    pub triage: bool,
     /// Longest time for one compile.
     pub timeout: Duration,
 }
