@@ -452,13 +452,13 @@ fn goblin_sees_the_same_objects() {
                 .iter()
                 .map(|section| (section.name.to_string(), section.size))
                 .collect();
-            let named = theirs.section_headers.iter().skip(1).map(|section| {
+            let sections = theirs.section_headers.iter().skip(1).map(|section| {
                 let name = theirs.shdr_strtab[section.sh_name].to_owned();
                 (name, section.sh_size)
             });
-            assert_eq!(ours, named.collect::<Vec<_>>(), "{}", path.display());
+            assert_eq!(ours, sections.collect::<Vec<_>>(), "{}", path.display());
             let file = object::File::parse(data.as_slice()).unwrap();
-            let names = |definition: bool| {
+            let ours_of = |definition: bool| {
                 let symbols = file.symbols();
                 let symbols = symbols.filter(|symbol| symbol.is_undefined() != definition);
                 symbols.filter(|symbol| symbol.name() != Ok("")).count()
@@ -470,7 +470,7 @@ fn goblin_sees_the_same_objects() {
             };
             for definition in [true, false] {
                 assert_eq!(
-                    names(definition),
+                    ours_of(definition),
                     theirs_of(definition),
                     "{}",
                     path.display()

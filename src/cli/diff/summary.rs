@@ -80,7 +80,6 @@ impl Sides<'_> {
     }
 
     /// The crates that differ by themselves, and those that do because of others, by these.
-    #[expect(clippy::type_complexity, reason = "two results")]
     fn sorted(&self) -> (Vec<Entry<'_>>, BTreeMap<Vec<String>, BTreeSet<String>>) {
         let mut own: Vec<Entry> = Vec::new();
         let mut because: BTreeMap<Vec<String>, BTreeSet<String>> = BTreeMap::new();
@@ -107,15 +106,14 @@ impl Sides<'_> {
             }
             let roots = comparison.roots.0.as_ref().zip(comparison.roots.1.as_ref());
             let svhs = roots.map(|(a, b)| (a.svh, b.svh));
-            match svhs.and_then(|svhs| seen.get(&svhs)) {
-                Some(first) => own[*first].more += 1,
-                None => {
-                    if let Some(svhs) = svhs {
-                        seen.insert(svhs, own.len());
-                    }
-                    own.push(Entry { pair, more: 0 });
-                }
+            if let Some(first) = svhs.and_then(|svhs| seen.get(&svhs)) {
+                own[*first].more += 1;
+                continue;
             }
+            if let Some(svhs) = svhs {
+                seen.insert(svhs, own.len());
+            }
+            own.push(Entry { pair, more: 0 });
         }
         own.sort_by_key(|entry| match entry.pair.2.verdict {
             Verdict::Own { alone } => u8::from(alone),
