@@ -1,5 +1,6 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
+mod excerpt;
 mod expand;
 mod infection;
 mod judge;
@@ -22,7 +23,7 @@ use crate::plan::variation::Variation;
 use crate::project::cargo::{self, CargoError};
 use crate::project::{Action, Build};
 use crate::replay::{self, ReplayError, Replayer};
-use crate::report::{CrateVerdict, NotChecked, Report, Summary, json};
+use crate::report::{self, CrateVerdict, NotChecked, Report, Summary, json};
 use crate::rustc::toolchain::{Toolchain, ToolchainError};
 use crate::trace::ModuleCache;
 
@@ -43,6 +44,8 @@ pub struct Settings {
     pub jobs: usize,
     /// Longest time for one compile.
     pub timeout: Duration,
+    /// What was typed, for the report to say how to repeat it.
+    pub command: report::Command,
 }
 
 /// Why a check came to no report.
@@ -243,6 +246,7 @@ impl Bench<'_> {
                 interrupted,
                 ..Summary::default()
             },
+            command: Some(self.settings.command.clone()),
         };
         for judged in infection::spread(self.build, judged) {
             report.crates.push(judged.verdict);

@@ -16,6 +16,7 @@ use nix::unistd::{getegid, geteuid};
 use super::op::{Access, Op, Resource, c_path};
 use super::view::{self, Item, View};
 use super::{Limits, Policy, Prepared, SandboxError};
+use crate::os_text;
 
 /// Where the new root may be put together: an existing folder, of which the policy shows nothing.
 const PLACES: &[&str] = &[
@@ -260,7 +261,7 @@ fn shell(place: &Path, policy: &Policy, outer: &[Op], inner: &[Op]) -> OsString 
         script.push("\n");
     }
     let limits: Vec<String> = inner.iter().filter_map(Op::limit_option).collect();
-    let place = super::op::word(place.as_os_str().as_bytes());
+    let place = os_text::word(place.as_os_str().as_bytes());
     script.push("user=$1 group=$2; shift 2\n");
     script.push(format!("exec prlimit {} -- \\\n", limits.join(" ")));
     script.push("unshare --map-user=\"$user\" --map-group=\"$group\" --root=");
@@ -276,7 +277,7 @@ fn shell(place: &Path, policy: &Policy, outer: &[Op], inner: &[Op]) -> OsString 
     text.push("unshare --map-root-user --mount --pid --uts --ipc");
     text.push(network);
     text.push(" --fork --kill-child=KILL -- \\\nsh -euc ");
-    text.push(super::op::word(script.as_bytes()));
+    text.push(os_text::word(script.as_bytes()));
     text.push(" sandboxed \"$(id -u)\" \"$(id -g)\" \"$@\"\n}\n");
     text
 }

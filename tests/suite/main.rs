@@ -10,12 +10,14 @@
 mod artifact;
 mod check;
 mod diff;
+mod formats;
 mod golden;
 mod inspect;
 mod interrupt;
 mod oracle;
 mod patterns;
 mod record;
+mod reports;
 mod sandbox;
 mod sandbox_hostile;
 mod strategies;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::{MAX_FILES, PSEUDO, ScriptTrial, lies_in};
 use crate::attribute::{Cause, Fault};
+use crate::check::excerpt;
 use crate::check::verdict::{Evidence, Writer, is_about, message};
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level, Traced};
 use crate::plan::variation::Variation;
 use crate::replay::script::{Outputs, ScriptRun};
 use crate::replay::sight::{Sighting, What, crate_of};
@@ -80,6 +81,7 @@ impl ScriptTrial<'_> {
             expansion: None,
             evidence: Vec::new(),
             help: "nothing to do: no compile reads them".to_owned(),
+            trace: Vec::new(),
         })
     }
 
@@ -97,6 +99,7 @@ impl ScriptTrial<'_> {
             expansion: None,
             evidence: Vec::new(),
             help: help.to_owned(),
+            trace: self.trace([sighting]),
         }
     }
 
@@ -157,6 +160,7 @@ impl ScriptTrial<'_> {
             message: said,
             expansion: None,
             evidence: lines,
+            trace: self.trace(about),
         }
     }
 
@@ -172,8 +176,21 @@ impl ScriptTrial<'_> {
             package: Some(format!("{} {}", package.name, package.version)),
             kind: CulpritKind::BuildScript,
             function,
-            location: sighting.and_then(|own| own.location.clone()),
+            location: sighting
+                .and_then(|own| Some(self.place(Path::new(own.location.as_deref()?)))),
         }
+    }
+
+    /// What the script was seen to ask.
+    fn trace<'s>(&self, seen: impl IntoIterator<Item = &'s Sighting>) -> Vec<Traced> {
+        excerpt::cut(seen.into_iter().map(|own| {
+            let culprit = self.culprit(Some(own));
+            Traced {
+                package: culprit.package,
+                location: culprit.location,
+                ..excerpt::traced(own, |path| self.place(path))
+            }
+        }))
     }
 
     fn place(&self, path: &Path) -> String {
