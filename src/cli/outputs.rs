@@ -234,10 +234,10 @@ mod tests {
             ("junit", None),
         ];
         assert_eq!(parse(&args).unwrap(), expected);
-        let args = ["--format=human", "--format=gitlab", "--output=r.html"];
+        let args = ["--format=human", "--format=html", "--output=r.html"];
         assert_eq!(
             parse(&args).unwrap(),
-            [("human", None), ("gitlab", Some("r.html".to_owned()))]
+            [("human", None), ("html", Some("r.html".to_owned()))]
         );
         assert_eq!(
             parse(&["--format=json", "--output=-"]).unwrap(),
@@ -263,7 +263,7 @@ mod tests {
             second.contains("`--format json` goes to a already"),
             "{second}"
         );
-        let same = said(&["--format=json", "-oa", "--format=gitlab", "-oa"]);
+        let same = said(&["--format=json", "-oa", "--format=html", "-oa"]);
         assert!(same.contains("both be written to a"), "{same}");
     }
 }

@@ -1,7 +1,7 @@
 //! The forms of a report, as a table.
 
 use super::human::Detail;
-use super::{Report, github, gitlab, human, json, junit, markdown, sarif};
+use super::{Report, github, gitlab, html, human, json, junit, markdown, sarif};
 
 /// A form of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Format {
     Gitlab,
     /// For a comment.
     Markdown,
+    /// For a browser.
+    Html,
 }
 
 /// A row of the table.
@@ -78,6 +80,12 @@ pub const TABLE: &[Row] = &[
         name: "markdown",
         about: "a summary for a comment, under 60 kB",
         render: |report, _| markdown::render(report),
+    },
+    Row {
+        format: Format::Html,
+        name: "html",
+        about: "one page for a browser, complete in itself",
+        render: |report, _| html::render(report),
     },
 ];
 

@@ -16,7 +16,7 @@ pub fn render(report: &Report) -> String {
         let place = anchor::of(report, finding);
         let mut said = format!("{}: {}", shown(&finding.krate), shown(&finding.message));
         if let Some(culprit) = words::culprit_of(finding) {
-            said = format!("{said} ({})", culprit);
+            said = format!("{said} ({culprit})");
         }
         json!({
             "check_name": shown(&finding.lint),

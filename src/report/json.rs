@@ -48,10 +48,10 @@ pub fn read(text: &[u8]) -> Result<Report, NotAReport> {
 
 /// The words of svhcheck's own in a report. Forms show them as they are.
 fn names(report: &Report) -> impl Iterator<Item = &str> {
-    let lists = report.strategies.iter().chain(&report.variations);
+    let listed = report.strategies.iter().chain(&report.variations);
     let keys = report.crates.iter().flat_map(|own| own.strategies.keys());
     let lints = report.findings.iter().map(|own| &own.lint);
-    lists.chain(keys).chain(lints).map(String::as_str)
+    listed.chain(keys).chain(lints).map(String::as_str)
 }
 
 fn is_name(text: &str) -> bool {

@@ -316,7 +316,7 @@ fn a_saved_report_is_shown_again_in_several_forms() {
         command.arg("report").args(args).output().unwrap().into()
     };
     let args =
-        "r.json --format sarif --output r.sarif --format junit -o r.xml";
+        "r.json --format sarif --output r.sarif --format junit -o r.xml --format html -o r.html";
     let said = run(&args.split(' ').collect::<Vec<_>>());
     assert_eq!((said.status, said.err.as_str()), (Some(0), ""), "{said:?}");
     assert!(
@@ -327,7 +327,7 @@ fn a_saved_report_is_shown_again_in_several_forms() {
     for (file, format) in [
         ("r.sarif", Format::Sarif),
         ("r.xml", Format::Junit),
-        
+        ("r.html", Format::Html),
     ] {
         let text = fs::read_to_string(at(file)).unwrap();
         assert!(text == render(format, &reports::example()), "{file}");
@@ -339,7 +339,7 @@ fn a_saved_report_is_shown_again_in_several_forms() {
         .unwrap()
         .map(|own| own.unwrap().file_name())
         .collect();
-    assert_eq!(left.len(), 4, "nothing half-written is left: {left:?}");
+    assert_eq!(left.len(), 5, "nothing half-written is left: {left:?}");
 
     // One form to standard output takes the place of the one for people.
     let said = run(&["r.json", "--format", "github"]);
@@ -381,8 +381,8 @@ fn what_cannot_be_read_or_written_is_told_and_touches_nothing() {
             "cannot write .: it is a folder",
         ),
         (
-            &["r.json", "--format=json", "--format=junit"],
-            "`--format json` and `--format junit` would both go to standard output",
+            &["r.json", "--format=json", "--format=html"],
+            "`--format json` and `--format html` would both go to standard output",
         ),
         (
             &["r.json", "-ox"],

@@ -8,10 +8,12 @@
 )]
 
 mod artifact;
+mod browser;
 mod check;
 mod diff;
 mod formats;
 mod golden;
+mod html;
 mod inspect;
 mod interrupt;
 mod oracle;
