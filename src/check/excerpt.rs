@@ -1,98 +1,73 @@
-//! What guilty code was seen to ask for, as a report says it: an excerpt of the trace.
+//! Lines of source that a report shows, and how it names their files.
 
 use std::path::Path;
 
-use super::verdict::{Writer, is_about};
-use crate::attribute::Cause;
-use crate::lint::Traced;
-use crate::project::Action;
-use crate::replay::sight::{Sighting, What};
+use crate::lint::Excerpt;
+use crate::project::Build;
 
-/// Most lines of an excerpt; the first few tell what kind of thing it is.
-const MAX_LINES: usize = 12;
+/// Largest source file that is read for a line of it, in bytes.
+pub(super) const MAX_SOURCE: u64 = 4 << 20;
 
-/// Most sentences of it among a finding's evidence.
-const MAX_SENTENCES: usize = 4;
-
-impl Writer<'_> {
-    /// What the code behind `cause` was seen to ask about it.
-    pub(super) fn trace(&self, cause: &Cause) -> Vec<Traced> {
-        let guilty =
-            self.evidence.sightings.iter().filter(|own| {
-                cause.modules.contains(&own.module) && is_about(&own.what, &cause.fault)
-            });
-        cut(guilty.map(|own| {
-            let made = |action: &&Action| action.outputs.contains(&own.module);
-            let owner = self.build.actions.iter().find(made);
-            let location = own.location.as_deref();
-            Traced {
-                package: self.package_of(&own.module),
-                location: location.map(|own| self.line(owner, own)),
-                ..traced(own, |path| self.place(path))
-            }
-        }))
-    }
+/// Source that debug information names, `PATH:LINE`: as the report names it, and the line itself
+/// where its file can be read.
+pub(super) fn located(build: &Build, location: &str, label: String) -> (String, Option<Excerpt>) {
+    let (path, number) = split(location);
+    let name = named(build, Path::new(path));
+    let small = fs_err::metadata(path).is_ok_and(|own| own.is_file() && own.len() <= MAX_SOURCE);
+    let text = small.then(|| fs_err::read_to_string(path).ok()).flatten();
+    let excerpt = text.zip(number);
+    let excerpt = excerpt.and_then(|(text, line)| Excerpt::line(name, &text, line, label));
+    (place(build, location), excerpt)
 }
 
-/// One sighting, without whose code it was.
-pub(super) fn traced(seen: &Sighting, place: impl Fn(&Path) -> String) -> Traced {
-    let program = seen.program.as_ref();
-    Traced {
-        asks: words(&seen.what, place),
-        package: None,
-        function: seen.function.clone(),
-        location: None,
-        program: program.map(|own| own.to_string_lossy().into_owned()),
-    }
+/// Where debug information says that code stands, as the report names it.
+pub(super) fn place(build: &Build, location: &str) -> String {
+    let (path, number) = split(location);
+    let name = named(build, Path::new(path));
+    number.map_or_else(|| name.clone(), |line| format!("{name}:{line}"))
 }
 
-/// The beginning of a trace, without repetition.
-pub(super) fn cut(trace: impl Iterator<Item = Traced>) -> Vec<Traced> {
-    let mut found: Vec<Traced> = Vec::new();
-    for line in trace {
-        if found.len() == MAX_LINES {
-            break;
-        }
-        if !found.contains(&line) {
-            found.push(line);
-        }
-    }
-    found
+fn split(location: &str) -> (&str, Option<usize>) {
+    let (path, number) = location.rsplit_once(':').unwrap_or((location, ""));
+    (path, number.parse().ok())
 }
 
-/// A trace in sentences, cut short.
-pub(super) fn sentences(trace: &[Traced]) -> Vec<String> {
-    let sentence = |own: &Traced| {
-        let who = own.package.as_deref().unwrap_or_default();
-        let place = own.function.as_ref().map(|name| format!(" in `{name}`"));
-        let program = own.program.as_ref().map(|own| format!(", through `{own}`"));
-        let [place, program] = [place, program].map(Option::unwrap_or_default);
-        format!("{who} {}{place}{program}", own.asks)
+/// A source file, named the same on every machine: by its place in the workspace, or in its package
+/// with that folder's name (`serde-1.0.0/src/lib.rs`).
+pub(super) fn named(build: &Build, path: &Path) -> String {
+    let packages = build.actions.iter().map(|own| own.package.root.as_path());
+    name_in(&build.root, packages, path)
+}
+
+fn name_in<'a>(root: &Path, mut packages: impl Iterator<Item = &'a Path>, path: &Path) -> String {
+    let inside = path.strip_prefix(root).ok();
+    let of_package = || {
+        let package = packages.find(|own| path.starts_with(own))?;
+        path.strip_prefix(package.parent()?).ok()
     };
-    let mut found: Vec<String> = trace.iter().map(sentence).collect();
-    found.dedup();
-    found.truncate(MAX_SENTENCES);
-    found
+    let bare = || {
+        path.is_absolute()
+            .then(|| path.file_name().map(Path::new))?
+    };
+    let shown = inside.or_else(of_package).or_else(bare).unwrap_or(path);
+    shown.display().to_string()
 }
 
-fn words(what: &What, place: impl Fn(&Path) -> String) -> String {
-    match what {
-        What::Random => "asks for random bytes".to_owned(),
-        What::Clock => "reads the clock".to_owned(),
-        What::List(path) => format!("lists `{}`", place(path)),
-        What::Read(path) => format!("reads `{}`", place(path)),
-        What::Status(path) => format!("looks at the status of `{}`", place(path)),
-        What::Missing(path) => format!("looks for `{}`", place(path)),
-        What::Write(path) => format!("writes `{}`", place(path)),
-        What::Exec(argv) => {
-            let words = argv.iter().map(|own| own.to_string_lossy());
-            format!("runs `{}`", words.collect::<Vec<_>>().join(" "))
-        }
-        What::Network => "uses the network".to_owned(),
-        What::Uname => "asks for the host's or kernel's name".to_owned(),
-        What::Cpus => "counts processors".to_owned(),
-        What::Pid => "asks for a process or thread number".to_owned(),
-        What::User => "asks for the user's number".to_owned(),
-        What::Variable(name, _) => format!("reads the variable `{}`", name.display()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_alike_on_every_machine() {
+        let packages = ["/work/a/b", "/home/me/registry/b-1.0.0"].map(Path::new);
+        let shown =
+            |path: &str| name_in(Path::new("/work/a"), packages.into_iter(), Path::new(path));
+        assert_eq!(shown("/work/a/b/src/lib.rs"), "b/src/lib.rs");
+        assert_eq!(
+            shown("/home/me/registry/b-1.0.0/src/lib.rs"),
+            "b-1.0.0/src/lib.rs"
+        );
+        assert_eq!(shown("/elsewhere/c.rs"), "c.rs");
+        assert_eq!(shown("src/lib.rs"), "src/lib.rs");
     }
 }

@@ -7,6 +7,8 @@ mod judge;
 mod place;
 mod scripts;
 mod sides;
+mod traced;
+mod undeclared;
 mod verdict;
 
 use std::io::{self, Write};
@@ -42,6 +44,8 @@ pub struct Settings {
     pub runs: usize,
     /// Compiles at one time.
     pub jobs: usize,
+    /// Whether crates in which nothing but rustc ran are taken for safe.
+    pub triage: bool,
     /// Longest time for one compile.
     pub timeout: Duration,
     /// What was typed, for the report to say how to repeat it.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Cause, Fault};
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{self, Culprit, CulpritKind, Excerpt, Finding, Grade, Level};
 use crate::plan::Edit;
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
@@ -17,6 +17,7 @@ use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 use super::excerpt;
 use super::judge::Judged;
 use super::scripts::Checked;
+use super::traced;
 
 /// A pair that was compared.
 pub(super) struct Compared {
@@ -66,6 +67,8 @@ fn verdict(fault: &Fault) -> Verdict {
         | Fault::File(_)
         | Fault::Chance
         | Fault::SinceRecorded => Verdict::Nondeterministic,
+        // Nothing moves as long as nobody sets it.
+        Fault::Unset(_) => Verdict::Safe,
         Fault::Fails(_) => Verdict::Inconclusive,
     }
 }
@@ -102,6 +105,16 @@ pub(super) fn sum_up(
         }
         let finding = writer.finding(cause, own);
         let key = |own: &Finding| (own.lint.clone(), own.factor.clone(), own.names.clone());
+        let same =
+            |known: &&mut Finding| known.lint == finding.lint && known.culprit == finding.culprit;
+        let undeclared = matches!(cause.fault, Fault::File(_) | Fault::Unset(_));
+        // One finding for all that one function reads.
+        if let Some(known) = findings.iter_mut().find(same).filter(|_| undeclared) {
+            known.names.extend(finding.names);
+            known.evidence.extend(finding.evidence);
+            known.message = message(&cause.fault, &known.names, None);
+            continue;
+        }
         // Strategies that share a cause share its finding.
         if !findings.iter().any(|known| key(known) == key(&finding)) {
             findings.push(finding);
@@ -191,6 +204,7 @@ impl Writer<'_> {
         let id = match &cause.fault {
             Fault::Flags(_) => "svh-flag-mismatch",
             Fault::File(_) => "macro-reads-undeclared-file",
+            Fault::Unset(_) => "macro-reads-env",
             Fault::World(Variation::BuildPath, _) => "absolute-path-in-metadata",
             _ => "svh-unstable",
         };
@@ -208,7 +222,7 @@ impl Writer<'_> {
         }
         let trace = self.trace(cause);
         if matches!(cause.fault, Fault::World(..)) {
-            evidence.extend(excerpt::sentences(&trace));
+            evidence.extend(traced::sentences(&trace));
         }
         let unnamed = culprit
             .as_ref()
@@ -261,7 +275,7 @@ impl Writer<'_> {
         }
     }
 
-    pub(super) fn asking(&self, variation: Variation) -> impl Iterator<Item = &Sighting> {
+    fn asking(&self, variation: Variation) -> impl Iterator<Item = &Sighting> {
         let asks = move |own: &&Sighting| own.what.variations().contains(&variation);
         self.evidence.sightings.iter().filter(asks)
     }
@@ -290,6 +304,10 @@ impl Writer<'_> {
                 (Some(names.join("+")), Vec::new())
             }
             Fault::File(path) => (Some("undeclared-file".to_owned()), vec![self.place(path)]),
+            Fault::Unset(name) => {
+                let factor = Variation::Env.name().to_owned();
+                (Some(factor), lossy(std::slice::from_ref(name)))
+            }
             Fault::Flags(edits) => {
                 let mut names: Vec<String> = edits.iter().map(edit_name).collect();
                 names.sort();
@@ -315,6 +333,7 @@ impl Writer<'_> {
                 kind,
                 function: None,
                 location: None,
+                source: None,
             })
         };
         let own = format!(
@@ -342,6 +361,7 @@ impl Writer<'_> {
         let made = |own: &&Action| own.outputs.iter().any(|path| path == module);
         let made_by = self.build.actions.iter().find(made);
         let library = made_by.is_some_and(|own| own.kind == TargetKind::Lib);
+        let (location, source) = self.located(seen);
         Culprit {
             package: self.package_of(module),
             kind: if library {
@@ -350,27 +370,24 @@ impl Writer<'_> {
                 CulpritKind::ProcMacro
             },
             function: seen.and_then(|own| own.function.clone()),
-            location: seen.and_then(|own| Some(self.line(made_by, own.location.as_ref()?))),
+            location,
+            source,
         }
     }
 
-    /// A line of source as the report names it: relative to the workspace or the package, so that
-    /// it is the same on every machine.
-    pub(super) fn line(&self, owner: Option<&Action>, location: &str) -> String {
-        let path = Path::new(location);
-        let roots = [Some(&self.build.root), owner.map(|own| &own.package.root)];
-        let inside = roots
-            .into_iter()
-            .flatten()
-            .find_map(|root| path.strip_prefix(root).ok());
-        let shown = inside.or_else(|| {
-            if path.is_absolute() {
-                path.file_name().map(Path::new)
-            } else {
-                None
-            }
-        });
-        shown.unwrap_or(path).display().to_string()
+    /// Where code asked, and that line.
+    pub(super) fn located(&self, seen: Option<&Sighting>) -> (Option<String>, Option<Excerpt>) {
+        let Some((own, location)) = seen.and_then(|own| Some((own, own.location.as_ref()?))) else {
+            return (None, None);
+        };
+        let function = own.function.as_deref().map(|name| format!("`{name}` "));
+        let label = format!(
+            "{}{} here",
+            function.unwrap_or_default(),
+            traced::words(&own.what, |path| self.place(path))
+        );
+        let (shown, source) = excerpt::located(self.build, location, label);
+        (Some(shown), source)
     }
 
     pub(super) fn package_of(&self, module: &Path) -> Option<String> {
@@ -410,6 +427,7 @@ pub(super) fn is_about(what: &What, fault: &Fault) -> bool {
         }
         (What::Variable(name, _), Fault::World(Variation::BuildPath, _)) => is_place(name),
         (What::Read(path) | What::List(path), Fault::File(own)) => path == own,
+        (What::Variable(name, _), Fault::Unset(own)) => name == own,
         (what, Fault::World(variation, _)) => what.variations().contains(variation),
         _ => false,
     }
@@ -453,6 +471,9 @@ pub(super) fn message(fault: &Fault, names: &[String], compared: Option<&Compare
             Variation::Threads => "its SVH depends on the order in which threads run".to_owned(),
             other => format!("its SVH depends on `{}`", other.name()),
         },
+        Fault::Unset(_) => format!(
+            "its SVH depends on {quoted}, which is not set here and which it does not declare"
+        ),
         Fault::World(..) | Fault::File(_) => {
             format!("its SVH depends on {quoted}, which it does not declare")
         }
@@ -478,7 +499,8 @@ fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
         }) => format!("`{package}`"),
         _ => "the macro or source that does it".to_owned(),
     };
-    let until = "until then, leave the crate out of pipelining";
+    let until =
+        "until then, leave the crate out of pipelining (rules_rust: `disable_pipelining = True`)";
     match fault {
         Fault::Flags(_) => "pass it on both sides, or on neither".to_owned(),
         Fault::World(Variation::BuildPath, names) if names.is_empty() => {
@@ -487,7 +509,7 @@ fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
         Fault::World(Variation::BuildPath, _) => {
             "the crate includes a file by its absolute OUT_DIR path: remap the target directory on every side (--remap-path-prefix), or build at one fixed path".to_owned()
         }
-        Fault::World(Variation::Env, _) => format!(
+        Fault::World(Variation::Env, _) | Fault::Unset(_) => format!(
             "declare the variable where it is read (`env!`, `option_env!`, `proc_macro::tracked_env`, or `cargo::rustc-env` from a build script), or make {who} do without it"
         ),
         Fault::World(Variation::Randomness, _) => format!(

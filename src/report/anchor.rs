@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use super::Report;
 use crate::bytes::Escaped;
 use crate::digest::Digest;
-use crate::lint::{CulpritKind, Finding};
+use crate::lint::Finding;
 
 /// A file of the workspace, and a line of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,18 +44,11 @@ pub(super) fn of(report: &Report, finding: &Finding) -> Anchor {
 pub(super) fn culprit(report: &Report, finding: &Finding) -> Option<Anchor> {
     let culprit = finding.culprit.as_ref()?;
     let package = culprit.package.as_deref()?;
-    let is_of = |own: &&super::CrateVerdict| {
+    let is_of = |own: &super::CrateVerdict| {
         own.manifest.is_some() && format!("{} {}", own.package, own.version) == package
     };
-    let manifest = report.crates.iter().find(is_of)?.manifest.as_deref()?;
-    let location = culprit.location.as_deref()?;
-    // The places of build scripts are told from their package on.
-    let folder = match culprit.kind {
-        CulpritKind::BuildScript => Path::new(manifest).parent()?.to_str()?,
-        _ => "",
-    };
-    let separator = if folder.is_empty() { "" } else { "/" };
-    parse(&format!("{folder}{separator}{location}"))
+    let member = report.crates.iter().any(is_of);
+    parse(culprit.location.as_deref().filter(|_| member)?)
 }
 
 fn parse(location: &str) -> Option<Anchor> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::spread::{self, Spread};
-use crate::lint::{self, Finding, Level};
+use crate::lint::{self, Excerpt, Finding, Level};
 use crate::report::words::{self, shown};
 use crate::report::{CrateVerdict, Report, Verdict};
 
@@ -70,11 +70,23 @@ struct Card {
     help: String,
     infects: Option<String>,
     spread: Option<String>,
+    sources: Vec<Source>,
     diff: Vec<DiffLine>,
     evidence: Vec<String>,
     trace: Vec<TraceLine>,
     svhs: Vec<Pair>,
     command: Option<String>,
+}
+
+/// A line of source, with the part that is meant.
+#[derive(Serialize)]
+struct Source {
+    place: String,
+    line: usize,
+    before: String,
+    meant: String,
+    behind: String,
+    label: String,
 }
 
 #[derive(Serialize)]
@@ -303,6 +315,7 @@ fn card(report: &Report, finding: &Finding, krate: Option<&CrateVerdict>) -> Car
         help: shown(&finding.help),
         infects: None,
         spread: None,
+        sources: sources(finding),
         diff: diff
             .map(|line| DiffLine {
                 class: match line.as_bytes().first() {
@@ -331,6 +344,30 @@ fn card(report: &Report, finding: &Finding, krate: Option<&CrateVerdict>) -> Car
             .as_ref()
             .map(|own| shown(&own.line_of(&finding.krate))),
     }
+}
+
+/// The invocation, and the line of the guilty code that asked.
+fn sources(finding: &Finding) -> Vec<Source> {
+    let expanded = finding.expansion.iter().flat_map(|own| &own.source);
+    let culprit = finding.culprit.iter().flat_map(|own| &own.source);
+    let source = |own: &Excerpt| {
+        let [start, end] = own.span;
+        // A saved report may hold any numbers; then all of the line is meant.
+        let parts = own.text.split_at_checked(start).and_then(|(before, rest)| {
+            let (meant, behind) = rest.split_at_checked(end.checked_sub(start)?)?;
+            Some([before, meant, behind])
+        });
+        let [before, meant, behind] = parts.unwrap_or(["", &own.text, ""]).map(shown);
+        Source {
+            place: shown(&own.path),
+            line: own.line,
+            before,
+            meant,
+            behind,
+            label: shown(&own.label),
+        }
+    };
+    expanded.chain(culprit).map(source).collect()
 }
 
 fn svhs(krate: &CrateVerdict) -> Vec<Pair> {
