@@ -90,6 +90,7 @@ pub(super) fn words(what: &What, place: impl Fn(&Path) -> String) -> String {
         What::Cpus => "counts processors".to_owned(),
         What::Pid => "asks for a process or thread number".to_owned(),
         What::User => "asks for the user's number".to_owned(),
+        What::Folder => "asks for the working folder".to_owned(),
         What::Variable(name, _) => format!("reads the variable `{}`", name.display()),
     }
 }
