@@ -296,6 +296,7 @@ fn check(name: &str, side: &str, expected: &Expected) -> Option<(Output, Value)>
         let said = String::from_utf8_lossy(&output.stderr);
         panic!("{name}/{side}: no report: {error}\n{said}")
     });
+    support::assert_is_report(&report);
     Some((output, report))
 }
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::attribute::{Cause, Fault};
-use crate::lint::{Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Finding, Grade, Level, Traced};
 use crate::plan::variation::Variation;
 use crate::replay::sight::{Sighting, What};
 
+use super::traced;
 use super::verdict::{Compared, Writer};
 
 /// What is said, and advised, where only other processes were reached for.
@@ -58,7 +59,8 @@ impl Writer<'_> {
         let mut found: Vec<Finding> = Vec::new();
         for ((module, grade, elsewhere), seen) in groups {
             let names = seen.iter().filter_map(|own| self.name(&own.what)).collect();
-            let mut sentences: Vec<String> = seen.iter().map(|own| self.sentence(own)).collect();
+            let trace = traced::cut(seen.iter().map(|own| self.traced(own)));
+            let mut sentences: Vec<String> = trace.iter().map(traced::sentence).collect();
             sentences.extend(seen.iter().filter_map(|own| called_by(own)));
             // A function is known where the code itself asked; of a program, who started it.
             let first = seen.iter().find(|own| own.function.is_some());
@@ -70,7 +72,7 @@ impl Writer<'_> {
                 location,
                 source,
             };
-            let template = self.template(culprit);
+            let template = self.template(culprit, trace);
             let mut finding = escapes.finding(template, grade, names, sentences);
             if seen.iter().all(|own| own.what == What::Process) {
                 PROCESSES.0.clone_into(&mut finding.message);
@@ -98,7 +100,7 @@ impl Writer<'_> {
         }
     }
 
-    fn template(&self, culprit: Culprit) -> Finding {
+    fn template(&self, culprit: Culprit, trace: Vec<Traced>) -> Finding {
         Finding {
             lint: String::new(),
             level: Level::Warn,
@@ -111,6 +113,7 @@ impl Writer<'_> {
             expansion: None,
             evidence: Vec::new(),
             help: String::new(),
+            trace,
         }
     }
 }

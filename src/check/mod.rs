@@ -9,6 +9,7 @@ mod place;
 mod policy;
 mod scripts;
 mod sides;
+mod traced;
 mod undeclared;
 mod verdict;
 
@@ -26,7 +27,7 @@ use crate::plan::variation::Variation;
 use crate::project::cargo::{self, CargoError};
 use crate::project::{Action, Build};
 use crate::replay::{self, ReplayError, Replayer};
-use crate::report::{CrateVerdict, Enforced, NotChecked, Report, Summary, json};
+use crate::report::{self, CrateVerdict, Enforced, NotChecked, Report, Summary, json};
 use crate::rustc::toolchain::{Toolchain, ToolchainError};
 use crate::sandbox::{Mechanism, SandboxError};
 use crate::trace::ModuleCache;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// What confines compiles; `None` for the best that can be had.
     pub sandbox: Option<Mechanism>,
+    /// What was typed, for the report to say how to repeat it.
+    pub command: report::Command,
 }
 
 /// Why a check came to no report.
@@ -265,6 +268,7 @@ impl Bench<'_> {
                 interrupted,
                 ..Summary::default()
             },
+            command: Some(self.settings.command.clone()),
         };
         for judged in infection::spread(self.build, judged) {
             report.crates.push(judged.verdict);

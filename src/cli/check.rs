@@ -1,13 +1,13 @@
 //! `svhcheck //...`: the main job.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 
 use super::exit::Exit;
+use super::outputs::{self, Outputs};
 use super::progress::Progress;
 use super::shell::Shell;
 use super::signals;
@@ -17,8 +17,7 @@ use crate::plan::Edit;
 use crate::plan::strategy::{self, SideEdits, Strategy};
 use crate::plan::variation::{self, Variation};
 use crate::project::cargo::Request;
-use crate::report::human::Detail;
-use crate::report::{human, json};
+use crate::report::Command;
 
 /// What was typed.
 #[derive(Debug, ClapArgs)]
@@ -84,9 +83,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Wish::Auto, value_name = "MECHANISM")]
     sandbox: Wish,
 
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[command(flatten)]
+    outputs: Outputs,
 
     /// Only findings and the last line; no progress
     #[arg(long, short, conflicts_with = "verbose")]
@@ -99,12 +97,6 @@ pub struct Args {
     /// Arguments for `cargo build`: --release, --features, --target, …
     #[arg(last = true, value_name = "CARGO ARGS")]
     cargo: Vec<OsString>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Human,
-    Json,
 }
 
 /// [`strategy::DEFAULT`] as it would be typed.
@@ -134,9 +126,9 @@ pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     if args.patterns.is_empty() {
         bail!("no targets named: `svhcheck //...` checks every member of the workspace");
     }
+    args.outputs.check()?;
     let settings = settings(&args)?;
-    let unmark = |own: &String| own.replacen(super::TAKES_AWAY, "-", 1);
-    let patterns = args.patterns.iter().map(unmark).collect();
+    let patterns = args.patterns.iter().map(|own| unmarked(own)).collect();
     let request = Request {
         folder: std::env::current_dir().context("cannot tell the current folder")?,
         patterns,
@@ -158,18 +150,8 @@ pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     for note in progress.notes() {
         shell.note(note);
     }
-    let text = match args.format {
-        Format::Json => json::render(&report),
-        Format::Human => {
-            let detail = match (args.quiet, args.verbose) {
-                (true, _) => Detail::Quiet,
-                (_, true) => Detail::Verbose,
-                _ => Detail::Normal,
-            };
-            human::render(&report, detail)
-        }
-    };
-    shell.out().write_all(text.as_bytes())?;
+    let detail = outputs::detail(args.quiet, args.verbose);
+    args.outputs.write(&report, detail, shell)?;
     Ok(if report.summary.interrupted {
         Exit::Interrupted
     } else if report.denied() {
@@ -215,7 +197,47 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         triage: args.triage,
         timeout: Duration::from_secs(args.timeout),
         sandbox: args.sandbox.mechanism(),
+        command: command(args),
     })
+}
+
+/// What was typed, for the report: without defaults and what only changes how it runs or is shown.
+fn command(args: &Args) -> Command {
+    let text = |text: &OsString| text.to_string_lossy().into_owned();
+    let mut options = Vec::new();
+    let strategies = args.strategies.join(",");
+    if strategies != DEFAULT_STRATEGIES {
+        options.push(format!("--strategies={strategies}"));
+    }
+    let vary = args.vary.join(",");
+    if vary != "default" {
+        options.push(format!("--vary={vary}"));
+    }
+    if args.runs > 1 {
+        options.push(format!("--runs={}", args.runs));
+    }
+    if args.no_deps {
+        options.push("--no-deps".to_owned());
+    }
+    let edits = [
+        ("--metadata-env", &args.metadata_env),
+        ("--metadata-arg", &args.metadata_arg),
+        ("--full-env", &args.full_env),
+        ("--full-arg", &args.full_arg),
+    ];
+    for (name, values) in edits {
+        options.extend(values.iter().map(|own| format!("{name}={}", text(own))));
+    }
+    Command {
+        patterns: args.patterns.iter().map(|own| unmarked(own)).collect(),
+        options,
+        cargo: args.cargo.iter().map(text).collect(),
+    }
+}
+
+/// A pattern as it was typed.
+fn unmarked(pattern: &str) -> String {
+    pattern.replacen(super::TAKES_AWAY, "-", 1)
 }
 
 fn edits(env: &[OsString], args: &[OsString]) -> anyhow::Result<Vec<Edit>> {

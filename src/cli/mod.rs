@@ -7,7 +7,9 @@ pub mod check;
 mod diff;
 pub mod exit;
 mod inspect;
+mod outputs;
 pub mod progress;
+mod report;
 pub mod shell;
 pub mod signals;
 mod toolchains;
@@ -55,6 +57,8 @@ enum Command {
     Diff(diff::Args),
     /// Foretell from artifacts whether rustc can use them together
     Verify(verify::Args),
+    /// Show a saved report again, in any form
+    Report(report::Args),
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -80,6 +84,7 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Trace(args)) => trace::run(args, shell),
         Some(Command::Diff(args)) => diff::run(&args, shell),
         Some(Command::Verify(args)) => verify::run(&args, shell),
+        Some(Command::Report(args)) => report::run(&args, shell),
     }
 }
 

@@ -44,6 +44,7 @@ pub fn page(id: &str) -> Option<Page> {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Level {
     /// Not shown.
     Allow,
@@ -58,6 +59,7 @@ pub enum Level {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Grade {
     /// It could change the output; no run has shown that it does.
     Hazard,
@@ -79,6 +81,7 @@ impl fmt::Display for Level {
 
 /// Whose code is to blame.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Culprit {
     /// Name and version of the package, where it is known.
     pub package: Option<String>,
@@ -94,6 +97,7 @@ pub struct Culprit {
 
 /// A line of somebody's source.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Excerpt {
     /// Its file, as `location` names it.
     pub path: String,
@@ -157,6 +161,7 @@ fn plain(text: &str) -> String {
 /// What kind of code is to blame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum CulpritKind {
     /// A proc macro that the crate uses.
     ProcMacro,
@@ -172,6 +177,7 @@ pub enum CulpritKind {
 
 /// What a macro wrote differently in two compiles.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Expanded {
     /// The invocation, as `#[derive(X)] on struct Y`, where one alone can be it.
     pub invocation: Option<String>,
@@ -185,8 +191,25 @@ pub struct Expanded {
     pub diff: Vec<String>,
 }
 
+/// One thing that guilty code was seen to ask of the world: a line of the trace.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Traced {
+    /// What it asked, as `reads the clock`.
+    pub asks: String,
+    /// Name and version of the package whose code asked, where it is known.
+    pub package: Option<String>,
+    /// The innermost function of that code.
+    pub function: Option<String>,
+    /// File and line of that function, where debug information tells them.
+    pub location: Option<String>,
+    /// The program that asked, if the code started one.
+    pub program: Option<String>,
+}
+
 /// What a lint says about one crate.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// The lint's id.
     pub lint: String,
@@ -212,6 +235,9 @@ pub struct Finding {
     pub evidence: Vec<String>,
     /// What to change.
     pub help: String,
+    /// What the guilty code was seen to ask for, where it was watched; cut short.
+    #[serde(default)]
+    pub trace: Vec<Traced>,
 }
 
 #[cfg(test)]

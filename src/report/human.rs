@@ -368,6 +368,7 @@ mod tests {
             }),
             evidence: vec![text.to_owned()],
             help: text.to_owned(),
+            trace: Vec::new(),
         }
     }
 

@@ -8,15 +8,19 @@
 )]
 
 mod artifact;
+mod browser;
 mod check;
 mod diff;
+mod formats;
 mod golden;
 mod hostile;
+mod html;
 mod inspect;
 mod interrupt;
 mod oracle;
 mod patterns;
 mod record;
+mod reports;
 mod sandbox;
 mod sandbox_hostile;
 mod strategies;

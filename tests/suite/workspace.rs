@@ -112,7 +112,9 @@ impl Workspace {
         let said = self.run(&[&["--format=json", "--quiet"], args].concat());
         assert_eq!(said.status, Some(status), "{said:?}");
         assert_eq!(said.err, "", "quiet");
-        said.json()
+        let report = said.json();
+        support::assert_is_report(&report);
+        report
     }
 
     /// svhcheck's own folder.

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::{MAX_FILES, ScriptTrial};
 use crate::attribute::{Cause, Fault};
+use crate::check::traced;
 use crate::check::undeclared::{PSEUDO, lies_in};
 use crate::check::verdict::{Evidence, Writer, is_about, message};
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level, Traced};
 use crate::plan::variation::Variation;
 use crate::replay::script::{Outputs, ScriptRun};
 use crate::replay::sight::{Sighting, What, crate_of};
@@ -84,6 +85,7 @@ impl ScriptTrial<'_> {
             expansion: None,
             evidence: Vec::new(),
             help: "nothing to do: no compile reads them".to_owned(),
+            trace: Vec::new(),
         })
     }
 
@@ -101,6 +103,7 @@ impl ScriptTrial<'_> {
             expansion: None,
             evidence: Vec::new(),
             help: help.to_owned(),
+            trace: self.trace([sighting]),
         }
     }
 
@@ -155,6 +158,7 @@ impl ScriptTrial<'_> {
             message: said,
             expansion: None,
             evidence: lines,
+            trace: self.trace(about),
         }
     }
 
@@ -186,6 +190,15 @@ impl ScriptTrial<'_> {
             location,
             source,
         }
+    }
+
+    /// What the script was seen to ask.
+    fn trace<'s>(&self, seen: impl IntoIterator<Item = &'s Sighting>) -> Vec<Traced> {
+        let build = self.judge.build;
+        traced::cut(seen.into_iter().map(|own| Traced {
+            package: self.culprit(Some(own)).package,
+            ..traced::traced(own, build, |path| self.place(path))
+        }))
     }
 
     pub(super) fn place(&self, path: &Path) -> String {
