@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Finding, Grade};
 use crate::project::{Action, Build, TargetKind};
 use crate::report::Verdict;
 
@@ -114,25 +114,18 @@ fn direct<'a>(build: &'a Build, action: &Action, judged: &Judged) -> BTreeSet<&'
 }
 
 fn finding(id: &str, by: &[String]) -> Finding {
-    let page = lint::page("svh-infected");
     let guilty = by
         .iter()
         .map(|own| format!("`{own}`"))
         .collect::<Vec<_>>()
         .join(", ");
     Finding {
-        lint: "svh-infected".to_owned(),
-        level: page.map_or(Level::Warn, |page| page.level),
-        grade: Grade::Hazard,
-        krate: id.to_owned(),
         culprit: Some(Culprit {
             package: by.first().cloned(),
             kind: CulpritKind::Source,
             function: None,
             location: None,
         }),
-        factor: None,
-        expansion: None,
         names: by.to_vec(),
         message: format!("stable by itself, but it loads {guilty}, whose SVH moves"),
         evidence: vec![
@@ -142,5 +135,6 @@ fn finding(id: &str, by: &[String]) -> Finding {
             ),
         ],
         help: format!("nothing is wrong here: fix {guilty}"),
+        ..Finding::new("svh-infected", Grade::Hazard, id)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::sides::{Made, Sides, file_name, keep};
 use super::verdict::{self, Compared, Evidence};
-use super::{Settings, expand, place, scripts};
+use super::{Settings, artifacts, expand, place, scripts};
 use crate::artifact::metadata::CrateRoot;
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, Undeclared, World};
 use crate::compare;
@@ -77,18 +77,19 @@ impl Judge<'_> {
         evidence.script = scripts::check(self, &sides)?;
         evidence.sightings = sides.seen();
         evidence.watched = self.modules.is_some();
+        let varies_env = self.settings.vary.contains(&Variation::Env);
+        if varies_env && compared.iter().all(|own| own.causes.is_empty()) {
+            evidence.env_varied = sides.settings_run();
+        }
         let root = sides
             .recorded()
             .root
             .clone()
             .expect("the recorded build made metadata");
-        Ok(verdict::sum_up(
-            self.action,
-            self.build,
-            &compared,
-            &evidence,
-            root,
-        ))
+        let of_artifact = artifacts::look(self, &sides)?;
+        let mut judged = verdict::sum_up(self.action, self.build, &compared, &evidence, root);
+        judged.findings.extend(of_artifact);
+        Ok(judged)
     }
 
     /// What the crate's runs share.
@@ -119,6 +120,7 @@ impl Judge<'_> {
         let mut declared = self.action.declared_files();
         declared.extend(self.action.out_dir.clone());
         declared.extend(self.action.manifests());
+        declared.extend(self.settings.inputs_of(&self.action.id).cloned());
         Watch {
             modules: modules.clone(),
             suspects: Arc::new(macros.flat_map(|own| own.outputs.iter().cloned()).collect()),

@@ -113,6 +113,9 @@ fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
     for evidence in &finding.evidence {
         line("seen", evidence)?;
     }
+    for hint in &finding.hints {
+        line("look here", hint)?;
+    }
     let grade = match finding.grade {
         Grade::Confirmed => None,
         Grade::Hazard => Some("not confirmed by a run of its own"),
@@ -122,6 +125,9 @@ fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
         line("grade", grade)?;
     }
     line("help", &finding.help)?;
+    if !finding.level_source.ends_with("by default") {
+        line("level", &finding.level_source)?;
+    }
     if let Some(expanded) = &finding.expansion {
         for text in &expanded.diff {
             let color = match text.as_bytes().first() {

@@ -76,6 +76,7 @@ fn watch(judge: &Judge<'_>, script: &Action, modules: &ModuleCache) -> Watch {
     known.extend(home);
     let mut declared = script.declared_files();
     declared.extend(script.manifests());
+    declared.extend(judge.settings.inputs_of(&judge.action.id).cloned());
     Watch {
         modules: modules.clone(),
         suspects: Arc::new(BTreeSet::from([script.program.clone()])),
@@ -369,7 +370,7 @@ impl ScriptTrial<'_> {
             let finding = self.finding(id, &cause, plain, effect);
             // One finding for all that one function reads.
             let same =
-                |own: &&mut Finding| own.culprit == finding.culprit && own.level == finding.level;
+                |own: &&mut Finding| own.culprit == finding.culprit && own.grade == finding.grade;
             match found.iter_mut().find(same) {
                 Some(known) => known.names.extend(finding.names),
                 None => found.push(finding),

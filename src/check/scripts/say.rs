@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{MAX_FILES, PSEUDO, ScriptTrial, lies_in};
 use crate::attribute::{Cause, Fault};
 use crate::check::verdict::{Evidence, Writer, is_about, message};
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Finding, Grade};
 use crate::plan::variation::Variation;
 use crate::replay::script::{Outputs, ScriptRun};
 use crate::replay::sight::{Sighting, What, crate_of};
@@ -69,34 +69,21 @@ impl ScriptTrial<'_> {
             .map(|path| path.display().to_string())
             .collect();
         (!names.is_empty()).then(|| Finding {
-            lint: "build-script-unstable-output".to_owned(),
-            level: Level::Allow,
-            grade: Grade::Harmless,
-            krate: self.judge.action.id.clone(),
             culprit: Some(self.culprit(None)),
-            factor: None,
             names: names.into_iter().collect(),
             message: "logs and left-overs in its OUT_DIR differ from run to run".to_owned(),
-            expansion: None,
-            evidence: Vec::new(),
-            help: "nothing to do: no compile reads them".to_owned(),
+            help: "no compile reads them; where OUT_DIR is the output of an action, remove them at the end of the script".to_owned(),
+            ..Finding::new("out-dir-droppings", Grade::Confirmed, &self.judge.action.id)
         })
     }
 
     /// A finding about something that the script was seen to do.
     fn seen(&self, id: &str, sighting: &Sighting, message: &str, help: &str) -> Finding {
         Finding {
-            lint: id.to_owned(),
-            level: lint::page(id).map_or(Level::Deny, |page| page.level),
-            grade: Grade::Confirmed,
-            krate: self.judge.action.id.clone(),
             culprit: Some(self.culprit(Some(sighting))),
-            factor: None,
-            names: Vec::new(),
             message: message.to_owned(),
-            expansion: None,
-            evidence: Vec::new(),
             help: help.to_owned(),
+            ..Finding::new(id, Grade::Confirmed, &self.judge.action.id)
         }
     }
 
@@ -141,22 +128,19 @@ impl ScriptTrial<'_> {
         );
         let said = of_script(&message(&cause.fault, &names, None));
         let said = said.replacen("its output", "its build script's output", 1);
+        let grade = if effect {
+            Grade::Confirmed
+        } else {
+            Grade::Harmless
+        };
         Finding {
-            lint: id.to_owned(),
-            level: if effect { Level::Deny } else { Level::Allow },
-            grade: if effect {
-                Grade::Confirmed
-            } else {
-                Grade::Harmless
-            },
-            krate: self.judge.action.id.clone(),
             culprit: Some(self.culprit(about.first().copied())),
             help: help(&cause.fault, effect).to_owned(),
             factor,
             names,
             message: said,
-            expansion: None,
             evidence: lines,
+            ..Finding::new(id, grade, &self.judge.action.id)
         }
     }
 
