@@ -10,9 +10,11 @@
 mod artifact;
 mod check;
 mod diff;
+mod explain;
 mod golden;
 mod inspect;
 mod interrupt;
+mod levels;
 mod oracle;
 mod patterns;
 mod record;
