@@ -50,6 +50,7 @@ fn culprit(action: &Action, kind: CulpritKind) -> Culprit {
         kind,
         function: None,
         location: None,
+        source: None,
     }
 }
 

@@ -30,11 +30,6 @@ const TIME: Hazard = Hazard {
     tries: Some(Variation::Time),
     help: "leave the clock alone in macros",
 };
-const ENV: Hazard = Hazard {
-    lint: "macro-reads-env",
-    tries: Some(Variation::Env),
-    help: "declare the variable where it is read (`env!`, `option_env!`, `proc_macro::tracked_env`)",
-};
 const LIST: Hazard = Hazard {
     lint: "macro-lists-directory",
     tries: Some(Variation::DirOrder),
@@ -58,19 +53,16 @@ const NETWORK: Hazard = Hazard {
 
 /// Variations whose accesses have a lint of their own.
 pub(super) fn has_lint(variation: Variation) -> bool {
-    [RANDOM, TIME, ENV, LIST, NETWORK]
+    [RANDOM, TIME, LIST, NETWORK]
         .iter()
         .any(|own| own.tries == Some(variation))
 }
-
-/// Variables that the standard library reads for itself, whatever code runs.
-const OF_STD: [&str; 3] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_MIN_STACK"];
 
 /// Findings about the accesses themselves; `causes` are what is known to move the SVH.
 pub(super) fn findings(writer: &Writer<'_>, causes: &[&Cause]) -> Vec<Finding> {
     let mut groups: BTreeMap<(&str, PathBuf), (Hazard, Vec<&Sighting>)> = BTreeMap::new();
     for seen in &writer.evidence.sightings {
-        let Some(hazard) = hazard(writer, seen) else {
+        let Some(hazard) = hazard(seen) else {
             continue;
         };
         let key = (hazard.lint, seen.module.clone());
@@ -83,21 +75,16 @@ pub(super) fn findings(writer: &Writer<'_>, causes: &[&Cause]) -> Vec<Finding> {
         .collect()
 }
 
-fn hazard(writer: &Writer<'_>, seen: &Sighting) -> Option<Hazard> {
+fn hazard(seen: &Sighting) -> Option<Hazard> {
     Some(match &seen.what {
         What::Random => RANDOM,
         What::Clock => TIME,
-        What::Variable(name, _) if undeclared(writer, name) => ENV,
         What::List(_) => LIST,
         What::Write(path) if !lies_in_system(path) => WRITE,
         What::Exec(_) => SPAWN,
         What::Network => NETWORK,
         _ => return None,
     })
-}
-
-fn undeclared(writer: &Writer<'_>, name: &OsStr) -> bool {
-    !writer.action.declared_env.contains(name) && !OF_STD.iter().any(|own| name == *own)
 }
 
 fn lies_in_system(path: &Path) -> bool {
@@ -116,7 +103,6 @@ fn finding(writer: &Writer<'_>, causes: &[&Cause], hazard: &Hazard, seen: &[&Sig
         "macro-reads-randomness" => "asks for random bytes".to_owned(),
         "macro-reads-time" => "reads the clock".to_owned(),
         "macro-uses-network" => "uses the network".to_owned(),
-        "macro-reads-env" => format!("reads {} and does not declare it", quoted.join(", ")),
         "macro-lists-directory" => format!("lists {}", quoted.join(", ")),
         "macro-writes-file" => format!("writes files in {}", quoted.join(", ")),
         _ => format!("runs {}", quoted.join(", ")),
@@ -136,7 +122,6 @@ fn finding(writer: &Writer<'_>, causes: &[&Cause], hazard: &Hazard, seen: &[&Sig
 /// What a sighting is about, without names that are others in every run or on every machine.
 fn name(writer: &Writer<'_>, seen: &Sighting) -> Option<String> {
     match &seen.what {
-        What::Variable(name, _) => Some(name.to_string_lossy().into_owned()),
         What::List(path) => Some(shown(writer, path)),
         // A file's own name may be made up.
         What::Write(path) => Some(written(writer, path.parent()?)),
@@ -178,10 +163,7 @@ fn grade(
 ) -> (Grade, String) {
     let by_this = |cause: &&&Cause| {
         let asked = match &cause.fault {
-            Fault::World(variation, names) => {
-                Some(*variation) == hazard.tries
-                    && (names.is_empty() || seen.iter().any(|own| reads_one(own, names)))
-            }
+            Fault::World(variation, _) => Some(*variation) == hazard.tries,
             Fault::File(path) => seen
                 .iter()
                 .any(|own| matches!(&own.what, What::List(own) if own == path)),
@@ -194,27 +176,13 @@ fn grade(
         let said = "the crate's SVH moves with it, as another finding says";
         return (Grade::Confirmed, said.to_owned());
     }
-    let set = |own: &&&Sighting| matches!(own.what, What::Variable(_, true));
-    let tried = match hazard.tries {
-        // A variable that is not set cannot be varied by anybody who does not know it.
-        Some(Variation::Env) if seen.iter().all(|own| set(&own)) => writer.evidence.env_varied,
-        Some(Variation::Env) | None => 0,
-        Some(variation) => writer
-            .evidence
-            .harmless
-            .get(&variation)
-            .copied()
-            .unwrap_or_default(),
-    };
-    if tried > 0 {
+    let harmless = &writer.evidence.harmless;
+    let tried = hazard.tries.and_then(|own| harmless.get(&own)).copied();
+    if let Some(tried) = tried.filter(|own| *own > 0) {
         let settings = if tried == 1 { "setting" } else { "settings" };
         let said = format!("{tried} other {settings} changed nothing");
         return (Grade::Harmless, said);
     }
     let said = "seen while the crate was compiled; whether it matters was not tried";
     (Grade::Hazard, said.to_owned())
-}
-
-fn reads_one(seen: &Sighting, names: &[std::ffi::OsString]) -> bool {
-    matches!(&seen.what, What::Variable(name, _) if names.contains(name))
 }

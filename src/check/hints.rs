@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
+use super::excerpt::{self, MAX_SOURCE};
 use crate::attribute::hints;
 use crate::lint::{CulpritKind, Finding, Grade};
 use crate::project::Build;
 
 /// Most places that are named.
 const MAX: usize = 3;
-
-/// Longest file that is read.
-const MAX_BYTES: u64 = 4 << 20;
 
 /// Adds to a confirmed finding the lines of the culprit's own source that could be it.
 pub(super) fn look(build: &Build, finding: &mut Finding) {
@@ -46,16 +44,14 @@ pub(super) fn look(build: &Build, finding: &mut Finding) {
     for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
         let Ok(entry) = entry else { continue };
         let source = entry.path().extension().is_some_and(|own| own == "rs");
-        let short = entry.metadata().is_ok_and(|own| own.len() <= MAX_BYTES);
+        let short = entry.metadata().is_ok_and(|own| own.len() <= MAX_SOURCE);
         if !source || !short || !entry.file_type().is_file() {
             continue;
         }
         let Ok(text) = fs_err::read_to_string(entry.path()) else {
             continue;
         };
-        let roots = [&build.root, &package.root].into_iter();
-        let mut inside = roots.filter_map(|root| entry.path().strip_prefix(root).ok());
-        let path = inside.next().unwrap_or(entry.path()).display().to_string();
+        let path = excerpt::named(build, entry.path());
         for hint in hints::scan(&text, factor) {
             let elsewhere = hint.function.as_deref() != function;
             found.push((elsewhere, format!("{path}:{} {}", hint.line, hint.words)));

@@ -125,6 +125,7 @@ fn finding(id: &str, by: &[String]) -> Finding {
             kind: CulpritKind::Source,
             function: None,
             location: None,
+            source: None,
         }),
         names: by.to_vec(),
         message: format!("stable by itself, but it loads {guilty}, whose SVH moves"),

@@ -1,6 +1,7 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
 mod artifacts;
+mod excerpt;
 mod expand;
 mod hazards;
 mod hints;
@@ -9,6 +10,7 @@ mod judge;
 mod place;
 mod scripts;
 mod sides;
+mod undeclared;
 mod verdict;
 
 use std::collections::BTreeSet;
@@ -47,6 +49,8 @@ pub struct Settings {
     pub runs: usize,
     /// Compiles at one time.
     pub jobs: usize,
+    /// Whether crates in which nothing but rustc ran are taken for safe.
+    pub triage: bool,
     /// Longest time for one compile.
     pub timeout: Duration,
     /// The level of each finding.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Cause, Fault};
-use crate::lint::{Culprit, CulpritKind, Finding, Grade};
+use crate::lint::{Culprit, CulpritKind, Excerpt, Finding, Grade};
 use crate::plan::Edit;
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
@@ -14,9 +14,9 @@ use crate::project::{Action, Build, TargetKind, is_place};
 use crate::replay::sight::{Sighting, What};
 use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
-use super::hazards;
 use super::judge::Judged;
 use super::scripts::Checked;
+use super::{excerpt, hazards};
 
 /// A pair that was compared.
 pub(super) struct Compared {
@@ -40,8 +40,6 @@ pub(super) struct Evidence {
     pub(super) script: Checked,
     /// Whether runs were watched.
     pub(super) watched: bool,
-    /// Runs in which the environment was varied, none of which moved the SVH.
-    pub(super) env_varied: u32,
 }
 
 impl Compared {
@@ -68,6 +66,8 @@ fn verdict(fault: &Fault) -> Verdict {
         | Fault::File(_)
         | Fault::Chance
         | Fault::SinceRecorded => Verdict::Nondeterministic,
+        // Nothing moves as long as nobody sets it.
+        Fault::Unset(_) => Verdict::Safe,
         Fault::Fails(_) => Verdict::Inconclusive,
     }
 }
@@ -104,6 +104,16 @@ pub(super) fn sum_up(
         }
         let finding = writer.finding(cause, own);
         let key = |own: &Finding| (own.lint.clone(), own.factor.clone(), own.names.clone());
+        let same =
+            |known: &&mut Finding| known.lint == finding.lint && known.culprit == finding.culprit;
+        let undeclared = matches!(cause.fault, Fault::File(_) | Fault::Unset(_));
+        // One finding for all that one function reads.
+        if let Some(known) = findings.iter_mut().find(same).filter(|_| undeclared) {
+            known.names.extend(finding.names);
+            known.evidence.extend(finding.evidence);
+            known.message = message(&cause.fault, &known.names, None);
+            continue;
+        }
         // Strategies that share a cause share its finding.
         if !findings.iter().any(|known| key(known) == key(&finding)) {
             findings.push(finding);
@@ -187,6 +197,7 @@ impl Writer<'_> {
         let id = match &cause.fault {
             Fault::Flags(_) => "svh-flag-mismatch",
             Fault::File(_) => "macro-reads-undeclared-file",
+            Fault::Unset(_) => "macro-reads-env",
             Fault::World(Variation::BuildPath, _) => "absolute-path-in-metadata",
             _ => "svh-unstable",
         };
@@ -329,6 +340,10 @@ impl Writer<'_> {
                 (Some(names.join("+")), Vec::new())
             }
             Fault::File(path) => (Some("undeclared-file".to_owned()), vec![self.place(path)]),
+            Fault::Unset(name) => {
+                let factor = Variation::Env.name().to_owned();
+                (Some(factor), lossy(std::slice::from_ref(name)))
+            }
             Fault::Flags(edits) => {
                 let mut names: Vec<String> = edits.iter().map(edit_name).collect();
                 names.sort();
@@ -354,6 +369,7 @@ impl Writer<'_> {
                 kind,
                 function: None,
                 location: None,
+                source: None,
             })
         };
         let own = format!(
@@ -389,6 +405,7 @@ impl Writer<'_> {
         let made = |own: &&Action| own.outputs.iter().any(|path| path == module);
         let made_by = self.build.actions.iter().find(made);
         let library = made_by.is_some_and(|own| own.kind == TargetKind::Lib);
+        let (location, source) = self.located(seen);
         Culprit {
             package: self.package_of(module),
             kind: if library {
@@ -397,27 +414,24 @@ impl Writer<'_> {
                 CulpritKind::ProcMacro
             },
             function: seen.and_then(|own| own.function.clone()),
-            location: seen.and_then(|own| Some(self.line(made_by, own.location.as_ref()?))),
+            location,
+            source,
         }
     }
 
-    /// A line of source as the report names it: relative to the workspace or the package, so that
-    /// it is the same on every machine.
-    fn line(&self, owner: Option<&Action>, location: &str) -> String {
-        let path = Path::new(location);
-        let roots = [Some(&self.build.root), owner.map(|own| &own.package.root)];
-        let inside = roots
-            .into_iter()
-            .flatten()
-            .find_map(|root| path.strip_prefix(root).ok());
-        let shown = inside.or_else(|| {
-            if path.is_absolute() {
-                path.file_name().map(Path::new)
-            } else {
-                None
-            }
-        });
-        shown.unwrap_or(path).display().to_string()
+    /// Where code asked, and that line.
+    pub(super) fn located(&self, seen: Option<&Sighting>) -> (Option<String>, Option<Excerpt>) {
+        let Some((own, location)) = seen.and_then(|own| Some((own, own.location.as_ref()?))) else {
+            return (None, None);
+        };
+        let function = own.function.as_deref().map(|name| format!("`{name}` "));
+        let label = format!(
+            "{}{} here",
+            function.unwrap_or_default(),
+            self.words(&own.what)
+        );
+        let (shown, source) = excerpt::located(self.build, location, label);
+        (Some(shown), source)
     }
 
     fn package_of(&self, module: &Path) -> Option<String> {
@@ -457,6 +471,7 @@ pub(super) fn is_about(what: &What, fault: &Fault) -> bool {
         }
         (What::Variable(name, _), Fault::World(Variation::BuildPath, _)) => is_place(name),
         (What::Read(path) | What::List(path), Fault::File(own)) => path == own,
+        (What::Variable(name, _), Fault::Unset(own)) => name == own,
         (what, Fault::World(variation, _)) => what.variations().contains(variation),
         _ => false,
     }
@@ -500,6 +515,9 @@ pub(super) fn message(fault: &Fault, names: &[String], compared: Option<&Compare
             Variation::Threads => "its SVH depends on the order in which threads run".to_owned(),
             other => format!("its SVH depends on `{}`", other.name()),
         },
+        Fault::Unset(_) => format!(
+            "its SVH depends on {quoted}, which is not set here and which it does not declare"
+        ),
         Fault::World(..) | Fault::File(_) => {
             format!("its SVH depends on {quoted}, which it does not declare")
         }
@@ -525,7 +543,8 @@ fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
         }) => format!("`{package}`"),
         _ => "the macro or source that does it".to_owned(),
     };
-    let until = "until then, leave the crate out of pipelining";
+    let until =
+        "until then, leave the crate out of pipelining (rules_rust: `disable_pipelining = True`)";
     match fault {
         Fault::Flags(_) => "pass it on both sides, or on neither".to_owned(),
         Fault::World(Variation::BuildPath, names) if names.is_empty() => {
@@ -534,7 +553,7 @@ fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
         Fault::World(Variation::BuildPath, _) => {
             "the crate includes a file by its absolute OUT_DIR path: remap the target directory on every side (--remap-path-prefix), or build at one fixed path".to_owned()
         }
-        Fault::World(Variation::Env, _) => format!(
+        Fault::World(Variation::Env, _) | Fault::Unset(_) => format!(
             "declare the variable where it is read (`env!`, `option_env!`, `proc_macro::tracked_env`, or `cargo::rustc-env` from a build script), or make {who} do without it"
         ),
         Fault::World(Variation::Randomness, _) => format!(

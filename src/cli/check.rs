@@ -54,6 +54,10 @@ pub struct Args {
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
 
+    /// Take crates without macro and build script for safe, and compile only the others again
+    #[arg(long)]
+    triage: bool,
+
     /// Judge dependencies from registries, git and paths too (the default)
     #[arg(long, overrides_with = "no_deps")]
     deps: bool,
@@ -314,6 +318,7 @@ fn settings(args: &Args, config: &mut Config) -> anyhow::Result<(Settings, Vec<S
         vary,
         runs: args.runs.or(config.runs).unwrap_or(1).into(),
         jobs: args.jobs.map_or(cores, usize::from),
+        triage: args.triage,
         timeout: Duration::from_secs(args.timeout),
         levels: Levels::new(rules, allowed, today()),
         offenders,

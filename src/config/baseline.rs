@@ -224,6 +224,7 @@ mod tests {
                 kind: CulpritKind::ProcMacro,
                 function: None,
                 location: None,
+                source: None,
             }),
             ..Finding::new("svh-unstable", Grade::Confirmed, krate)
         }

@@ -83,6 +83,7 @@ mod tests {
             kind: CulpritKind::ProcMacro,
             function: None,
             location: None,
+            source: None,
         });
         finding.factor = Some(factor.to_owned());
         finding.help = "sort".to_owned();

@@ -4,6 +4,7 @@
 pub(super) const PAGES: &[&str] = &[
     include_str!("../../lints/absolute-path-in-metadata.md"),
     include_str!("../../lints/artifact-bytes-unstable.md"),
+    include_str!("../../lints/build-script-reads-undeclared-env.md"),
     include_str!("../../lints/build-script-reads-undeclared-file.md"),
     include_str!("../../lints/build-script-unstable-output.md"),
     include_str!("../../lints/build-script-uses-network.md"),
