@@ -201,6 +201,10 @@ impl Reader<'_> {
         if let Some(file) = form.known_offenders {
             offenders = read_offenders(&self.folder.join(file))?;
         }
+        if form.sandbox.is_some_and(|own| own.as_str() != "none") {
+            let note = "`sandbox` has no effect yet: replays are not confined";
+            self.notes.push(format!("{NAME}: {note}"));
+        }
         Ok(Config {
             path: Some(self.text.path.to_owned()),
             strategies,
