@@ -16,7 +16,7 @@ use crate::compare;
 use crate::lint::Finding;
 use crate::plan::strategy::{Pair, Strategy, pair};
 use crate::plan::variation::{Change, Setting, Variation};
-use crate::project::{Action, Build, TargetKind, is_place};
+use crate::project::{Action, Build, TargetKind};
 use crate::replay::sight::{Sighting, Watch, What};
 use crate::replay::{ReplayError, Replayer, Seat};
 use crate::report::CrateVerdict;
@@ -227,7 +227,10 @@ impl Judge<'_> {
             if let Fault::World(_, names) = &cause.fault
                 && cause.modules.is_empty()
             {
-                cause.modules = askers(&sides.seen(), |name| names.contains(name));
+                cause.modules = askers(
+                    &sides.seen(),
+                    |what| matches!(what, What::Variable(name, _) if names.contains(name)),
+                );
             }
         }
         self.expand(sides, &mut causes)?;
@@ -307,11 +310,13 @@ impl Judge<'_> {
         })
     }
 
-    /// Whether the expanded source spells out where the package or its `OUT_DIR` lies.
+    /// Whether the expanded source spells out where the package, its `OUT_DIR` or the folder lies
+    /// in which it is compiled.
     fn leaks_place(&self, sides: &Sides<'_>) -> Result<bool, ReplayError> {
         let expanded = sides.expanded(&sides.recorded().observed.trial.expansion())?;
         let places = [
             Some(&self.action.package.root),
+            Some(&self.action.cwd),
             self.action.out_dir.as_ref(),
         ];
         let mut places = places
@@ -373,7 +378,7 @@ impl Judge<'_> {
         };
         let mut cause = Cause::new(Fault::World(Variation::BuildPath, variables));
         cause.evidence.push(sentence.to_owned());
-        cause.modules = askers(&sides.seen(), |name| is_place(name));
+        cause.modules = askers(&sides.seen(), What::is_place);
         if cause.modules.is_empty() && self.action.asks_for_place() {
             let loaded = sides.recorded().root.as_ref();
             let loaded = loaded.map(|root| root.deps.as_slice()).unwrap_or_default();
@@ -400,18 +405,13 @@ pub(super) const SYSTEM: &[&str] = &[
 ];
 
 fn asks_for_place(action: &Action, seen: &[Sighting]) -> bool {
-    let by_macro = |own: &Sighting| matches!(&own.what, What::Variable(name, _) if is_place(name));
-    action.asks_for_place() || seen.iter().any(by_macro)
+    action.asks_for_place() || seen.iter().any(|own| own.what.is_place())
 }
 
-/// Whose code asked for one of these variables.
-fn askers(seen: &[Sighting], wanted: impl Fn(&OsString) -> bool) -> Vec<PathBuf> {
-    let asks = |own: &&Sighting| matches!(&own.what, What::Variable(name, _) if wanted(name));
-    let modules: BTreeSet<PathBuf> = seen
-        .iter()
-        .filter(asks)
-        .map(|own| own.module.clone())
-        .collect();
+/// Whose code asked for something.
+fn askers(seen: &[Sighting], wanted: impl Fn(&What) -> bool) -> Vec<PathBuf> {
+    let asks = seen.iter().filter(|own| wanted(&own.what));
+    let modules: BTreeSet<PathBuf> = asks.map(|own| own.module.clone()).collect();
     modules.into_iter().collect()
 }
 

@@ -10,7 +10,7 @@ use crate::lint::{Culprit, CulpritKind, Excerpt, Finding, Grade};
 use crate::plan::Edit;
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
-use crate::project::{Action, Build, TargetKind, is_place};
+use crate::project::{Action, Build, TargetKind};
 use crate::replay::sight::{Sighting, What};
 use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
@@ -312,6 +312,7 @@ impl Writer<'_> {
             What::Cpus => "counts processors".to_owned(),
             What::Pid => "asks for a process or thread number".to_owned(),
             What::User => "asks for the user's number".to_owned(),
+            What::Folder => "asks for the working folder".to_owned(),
             What::Variable(name, _) => format!("reads the variable `{}`", name.display()),
         }
     }
@@ -469,7 +470,7 @@ pub(super) fn is_about(what: &What, fault: &Fault) -> bool {
         (What::Variable(name, _), Fault::World(_, names)) if !names.is_empty() => {
             names.contains(name)
         }
-        (What::Variable(name, _), Fault::World(Variation::BuildPath, _)) => is_place(name),
+        (what, Fault::World(Variation::BuildPath, _)) => what.is_place(),
         (What::Read(path) | What::List(path), Fault::File(own)) => path == own,
         (What::Variable(name, _), Fault::Unset(own)) => name == own,
         (what, Fault::World(variation, _)) => what.variations().contains(variation),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::os_text::normalized;
 use crate::plan::variation::{Change, Variation};
+use crate::project::is_place;
 use crate::trace::{
     Access, Command, Event, Frame, Injection, ModuleCache, ProcessId, Steer, Sys, Trace,
 };
@@ -72,11 +73,22 @@ pub enum What {
     Pid,
     /// A user or group number.
     User,
+    /// The working folder's path.
+    Folder,
     /// An environment variable, and whether it was set.
     Variable(OsString, bool),
 }
 
 impl What {
+    /// Whether the answer says where the package lies.
+    pub fn is_place(&self) -> bool {
+        match self {
+            What::Folder => true,
+            What::Variable(name, _) => is_place(name),
+            _ => false,
+        }
+    }
+
     /// The variations that could change the answer.
     pub fn variations(&self) -> &'static [Variation] {
         match self {
@@ -396,6 +408,7 @@ fn what(event: &Event) -> Option<What> {
         },
         Access::System => match event.call? {
             Sys::Uname => What::Uname,
+            Sys::Getcwd => What::Folder,
             Sys::SchedGetaffinity | Sys::Getcpu | Sys::Sysinfo => What::Cpus,
             _ => return None,
         },
