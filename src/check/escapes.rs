@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::attribute::{Cause, Fault};
-use crate::lint::{Culprit, CulpritKind, Finding, Grade, Level, Traced};
+use crate::lint::{Culprit, CulpritKind, Finding, Grade, Traced};
 use crate::plan::variation::Variation;
 use crate::replay::sight::{Sighting, What};
 
@@ -79,7 +79,7 @@ impl Writer<'_> {
                 PROCESSES.1.clone_into(&mut finding.help);
             }
             if elsewhere {
-                finding.level = Level::Allow;
+                finding.aside = Some("another finding tells of it");
                 "nothing more: another finding tells of it".clone_into(&mut finding.help);
             }
             found.push(finding);
@@ -102,18 +102,9 @@ impl Writer<'_> {
 
     fn template(&self, culprit: Culprit, trace: Vec<Traced>) -> Finding {
         Finding {
-            lint: String::new(),
-            level: Level::Warn,
-            grade: Grade::Confirmed,
-            krate: self.action.id.clone(),
             culprit: Some(culprit),
-            factor: None,
-            names: Vec::new(),
-            message: String::new(),
-            expansion: None,
-            evidence: Vec::new(),
-            help: String::new(),
             trace,
+            ..Finding::new("sandbox-escape", Grade::Confirmed, &self.action.id)
         }
     }
 }

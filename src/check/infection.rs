@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Finding, Grade};
 use crate::project::{Action, Build, TargetKind};
 use crate::report::Verdict;
 
@@ -139,17 +139,12 @@ fn direct<'a>(build: &'a Build, action: &Action, judged: &Judged) -> BTreeSet<&'
 }
 
 fn finding(id: &str, by: &[String]) -> Finding {
-    let page = lint::page("svh-infected");
     let guilty = by
         .iter()
         .map(|own| format!("`{own}`"))
         .collect::<Vec<_>>()
         .join(", ");
     Finding {
-        lint: "svh-infected".to_owned(),
-        level: page.map_or(Level::Warn, |page| page.level),
-        grade: Grade::Hazard,
-        krate: id.to_owned(),
         culprit: Some(Culprit {
             package: by.first().cloned(),
             kind: CulpritKind::Source,
@@ -157,8 +152,6 @@ fn finding(id: &str, by: &[String]) -> Finding {
             location: None,
             source: None,
         }),
-        factor: None,
-        expansion: None,
         names: by.to_vec(),
         message: format!("stable by itself, but it loads {guilty}, whose SVH moves"),
         evidence: vec![
@@ -168,6 +161,6 @@ fn finding(id: &str, by: &[String]) -> Finding {
             ),
         ],
         help: format!("nothing is wrong here: fix {guilty}"),
-        trace: Vec::new(),
+        ..Finding::new("svh-infected", Grade::Hazard, id)
     }
 }

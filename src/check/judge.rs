@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::policy::{Declared, Escapes};
 use super::sides::{Made, Sides, file_name, keep};
 use super::verdict::{self, Compared, Evidence};
-use super::{Settings, expand, place, scripts, undeclared};
+use super::{Settings, artifacts, expand, place, scripts, undeclared};
 use crate::artifact::metadata::CrateRoot;
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, World};
 use crate::compare;
@@ -98,13 +98,10 @@ impl Judge<'_> {
             .root
             .clone()
             .expect("the recorded build made metadata");
-        Ok(verdict::sum_up(
-            self.action,
-            self.build,
-            &compared,
-            &evidence,
-            root,
-        ))
+        let of_artifact = artifacts::look(self, &sides, &evidence.script)?;
+        let mut judged = verdict::sum_up(self.action, self.build, &compared, &evidence, root);
+        judged.findings.extend(of_artifact);
+        Ok(judged)
     }
 
     /// Whether nothing but rustc had a say in the crate: no macro, no build script, no place that
@@ -173,6 +170,7 @@ impl Judge<'_> {
         let mut declared = self.action.declared_files();
         declared.extend(self.action.out_dir.clone());
         declared.extend(self.action.manifests());
+        declared.extend(self.settings.inputs_of(&self.action.id).cloned());
         Watch {
             modules: modules.clone(),
             suspects: Arc::new(macros.flat_map(|own| own.outputs.iter().cloned()).collect()),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Cause, Fault};
-use crate::lint::{self, Culprit, CulpritKind, Excerpt, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Excerpt, Finding, Grade};
 use crate::plan::Edit;
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
@@ -14,11 +14,10 @@ use crate::project::{Action, Build, TargetKind};
 use crate::replay::sight::{Sighting, What};
 use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
-use super::excerpt;
 use super::judge::Judged;
 use super::policy::Escapes;
 use super::scripts::Checked;
-use super::traced;
+use super::{excerpt, hazards, traced};
 
 /// A pair that was compared.
 pub(super) struct Compared {
@@ -125,10 +124,14 @@ pub(super) fn sum_up(
             findings.push(finding);
         }
     }
+    let of_pairs = compared.iter().flat_map(|own| &own.causes);
+    let causes: Vec<&Cause> = of_pairs.chain(&evidence.causes).collect();
+    findings.extend(hazards::findings(&writer, &causes));
     findings.extend(
         evidence
             .harmless
             .iter()
+            .filter(|(own, _)| !hazards::has_lint(**own))
             .map(|(own, settings)| writer.harmless(*own, *settings)),
     );
     findings.extend(evidence.script.findings.iter().cloned());
@@ -237,10 +240,6 @@ impl Writer<'_> {
             ));
         }
         Finding {
-            lint: id.to_owned(),
-            level: lint::page(id).map_or(Level::Deny, |page| page.level),
-            grade: Grade::Confirmed,
-            krate: self.action.id.clone(),
             message: message(&cause.fault, &names, compared),
             help: help(&cause.fault, culprit.as_ref()),
             culprit,
@@ -249,6 +248,7 @@ impl Writer<'_> {
             expansion: cause.expanded.clone(),
             evidence,
             trace,
+            ..Finding::new(id, Grade::Confirmed, &self.action.id)
         }
     }
 
@@ -257,15 +257,9 @@ impl Writer<'_> {
         let module = self.asking(variation).map(|own| own.module.clone()).next();
         let name = variation.name();
         Finding {
-            lint: "svh-unstable".to_owned(),
-            level: Level::Allow,
-            grade: Grade::Harmless,
-            krate: self.action.id.clone(),
             culprit: module
                 .map(|module| self.culprit_of(&module, &Fault::World(variation, Vec::new()))),
             factor: Some(name.to_owned()),
-            names: Vec::new(),
-            expansion: None,
             message: format!(
                 "a macro asks for what `{name}` changes; {settings} other settings changed nothing"
             ),
@@ -273,7 +267,7 @@ impl Writer<'_> {
                 "{settings} expansions with all else held still were equal"
             )],
             help: "nothing to do, as far as these runs could tell".to_owned(),
-            trace: Vec::new(),
+            ..Finding::new("svh-unstable", Grade::Harmless, &self.action.id)
         }
     }
 
@@ -359,7 +353,15 @@ impl Writer<'_> {
     fn culprit_of(&self, module: &Path, fault: &Fault) -> Culprit {
         let of_module = |own: &&Sighting| own.module == module && own.function.is_some();
         let mut seen = self.evidence.sightings.iter().filter(of_module);
-        let seen = seen.find(|own| is_about(&own.what, fault));
+        self.culprit_in(module, seen.find(|own| is_about(&own.what, fault)))
+    }
+
+    /// The package behind what was seen, with its function.
+    pub(super) fn culprit_at(&self, seen: &Sighting) -> Culprit {
+        self.culprit_in(&seen.module, Some(seen))
+    }
+
+    fn culprit_in(&self, module: &Path, seen: Option<&Sighting>) -> Culprit {
         let made_by = self.made(module);
         let library = made_by.is_some_and(|own| own.kind == TargetKind::Lib);
         let (location, source) = self.located(seen);

@@ -153,7 +153,8 @@ pub(crate) fn large(count: usize) -> Value {
         .collect();
     json!({
         "version": 1, "rustc": "rustc 1.95.0 (59807616e 2026-04-14)",
-        "strategies": STRATEGIES, "variations": ["randomness", "time", "dir-order", "env"],
+        "strategies": STRATEGIES, "sandbox": {"mechanism": "landlock", "why": "user name spaces are not allowed"},
+        "variations": ["randomness", "time", "dir-order", "env"],
         "crates": crates, "findings": findings, "not_checked": unchecked,
         "summary": { "crates": count, "verdicts": {}, "strategies": {}, "interrupted": false },
         "command": { "patterns": ["//..."], "options": [format!("--strategies={}", STRATEGIES.join(","))], "cargo": ["--release"] },
