@@ -318,8 +318,8 @@ impl Judge<'_> {
         let seen = sides.seen();
         let foreign = |own: &&Sighting| match &own.what {
             What::Read(path) | What::List(path) => {
-                !undeclared::is_of_system(self.action, &self.build.root, own, path)
-                    && !(own.program.is_some() && watch.knows(path, true))
+                let declared = own.program.is_some() && watch.knows(path, true);
+                !declared && !undeclared::is_of_system(self.action, &self.build.root, own, path)
             }
             _ => own.program.is_none(),
         };
