@@ -25,7 +25,7 @@ pub(super) struct Staged {
 }
 
 /// The name that the moved sources keep under [`Change::BuildPath`].
-const REMAPPED: &str = "/svhcheck/sources";
+pub(super) const REMAPPED: &str = "/svhcheck/sources";
 
 /// The same for `OUT_DIR`.
 const REMAPPED_OUT_DIR: &str = "/svhcheck/build";
@@ -86,7 +86,14 @@ impl Staged {
         // Else a look at the state of a repository writes to it.
         staged.env.insert("GIT_OPTIONAL_LOCKS".into(), "0".into());
         for change in changes {
-            staged.apply(script, change, folder)?;
+            match change {
+                Change::BuildPath { name, .. } => {
+                    staged.move_package(script, &folder.join(name), None)?;
+                    // It may lie in the package, and stays.
+                    staged.env.insert("OUT_DIR".into(), out_dir.into());
+                }
+                change => staged.apply(script, change, folder)?,
+            }
         }
         Ok(staged)
     }
@@ -113,7 +120,7 @@ impl Staged {
                 name,
                 remap_out_dir,
             } => {
-                self.move_to(action, &folder.join(name), *remap_out_dir)?;
+                self.move_compile(action, &folder.join(name), *remap_out_dir)?;
             }
             Change::Steer(..)
             | Change::Hide(_)
@@ -139,26 +146,52 @@ impl Staged {
         }
     }
 
-    /// Copies the package (and its `OUT_DIR`) below `place` and lets the command work there. The
-    /// sources keep one name through `--remap-path-prefix`; `OUT_DIR` only if asked.
-    fn move_to(&mut self, action: &Action, place: &Path, remap_out_dir: bool) -> io::Result<()> {
+    /// Copies the package and its `OUT_DIR` below `place` and lets rustc work there. The sources keep
+    /// one name through `--remap-path-prefix`; `OUT_DIR` only if asked.
+    fn move_compile(
+        &mut self,
+        action: &Action,
+        place: &Path,
+        remap_out_dir: bool,
+    ) -> io::Result<()> {
+        self.move_package(action, place, action.out_dir.as_deref())?;
+        let mut remap = |from: &Path, to: &str| {
+            let mut value = from.as_os_str().to_owned();
+            value.push("=");
+            value.push(to);
+            self.args.push("--remap-path-prefix", value);
+        };
+        remap(&place.join(SOURCES), REMAPPED);
+        if remap_out_dir {
+            remap(&place.join("build"), REMAPPED_OUT_DIR);
+        }
+        Ok(())
+    }
+
+    /// Copies the package (and `out_dir`) below `place` and lets the command work there.
+    fn move_package(
+        &mut self,
+        action: &Action,
+        place: &Path,
+        out_dir: Option<&Path>,
+    ) -> io::Result<()> {
         let package = &action.package.root;
         // Cargo compiles members from the workspace root: the part of the path below it stays.
         let (base, below) = match package.strip_prefix(&action.cwd) {
             Ok(below) => (action.cwd.as_path(), below),
             Err(_) => (package.as_path(), Path::new("")),
         };
-        let sources = place.join("sources");
+        let sources = place.join(SOURCES);
         // Neither OUT_DIR, which moves by itself, nor our own area, which would be copied into itself.
         let area = place.ancestors().nth(3);
         let except: Vec<&Path> = action.out_dir.as_deref().into_iter().chain(area).collect();
         copy_tree(package, &sources.join(below), &except)?;
         let mut moves = vec![(base.to_path_buf(), sources.clone())];
-        if let Some(out_dir) = &action.out_dir {
+        if let Some(out_dir) = out_dir {
             let target = place.join("build").join("out");
             copy_tree(out_dir, &target, &[])?;
             // First: it may lie below the sources.
-            moves.insert(0, (out_dir.clone(), target));
+            moves.insert(0, (out_dir.to_path_buf(), target));
         }
         self.args.replace_paths_except(&moves, DEPENDENCIES);
         for (name, value) in &mut self.env {
@@ -171,19 +204,12 @@ impl Staged {
         if let Ok(below) = self.cwd.strip_prefix(base) {
             self.cwd = sources.join(below);
         }
-        let mut remap = |from: &Path, to: &str| {
-            let mut value = from.as_os_str().to_owned();
-            value.push("=");
-            value.push(to);
-            self.args.push("--remap-path-prefix", value);
-        };
-        remap(&sources, REMAPPED);
-        if remap_out_dir {
-            remap(&place.join("build"), REMAPPED_OUT_DIR);
-        }
         Ok(())
     }
 }
+
+/// Where the sources of a package lie that was moved.
+pub(super) const SOURCES: &str = "sources";
 
 /// Options whose paths lead to dependencies, which stay where they are.
 const DEPENDENCIES: &[&str] = &["--extern", "--library-path", "--out-dir", "--sysroot"];
