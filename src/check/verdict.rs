@@ -212,13 +212,32 @@ impl Writer<'_> {
             grade: Grade::Confirmed,
             krate: self.action.id.clone(),
             message: message(&cause.fault, &names, compared),
-            help: help(&cause.fault, culprit.as_ref()),
+            help: self.help(&cause.fault, culprit.as_ref()),
             culprit,
             factor,
             names,
             expansion: cause.expanded.clone(),
             evidence,
         }
+    }
+
+    /// What to do, and how to live with it until it is done.
+    fn help(&self, fault: &Fault, culprit: Option<&Culprit>) -> String {
+        let text = help(fault, culprit);
+        let Some(opt_out) = self.action.opt_out.as_ref() else {
+            return text;
+        };
+        if matches!(fault, Fault::Flags(_)) {
+            return text;
+        }
+        let advice = text.strip_suffix(UNTIL).unwrap_or(&text);
+        let advice = advice.trim_end_matches("; ");
+        let breaks = match opt_out.breaks {
+            0 => "nothing here links it with a crate compiled against it".to_owned(),
+            1 => "1 target that links it would meet E0460".to_owned(),
+            count => format!("{count} targets that link it would meet E0460"),
+        };
+        format!("{advice}; {UNTIL}: {} ({breaks})", opt_out.paste)
     }
 
     /// What a macro asked for without effect.
@@ -308,7 +327,11 @@ impl Writer<'_> {
 
     /// A path as the report names it: relative to the package or workspace where it lies in one.
     fn place(&self, path: &Path) -> String {
-        let roots = [&self.action.package.root, &self.build.root];
+        let roots = [
+            &self.action.package.root,
+            &self.build.root,
+            &self.action.cwd,
+        ];
         let inside = roots
             .into_iter()
             .find_map(|root| path.strip_prefix(root).ok());
@@ -357,10 +380,7 @@ impl Writer<'_> {
                 location: None,
             })
         };
-        let own = format!(
-            "{} {}",
-            self.action.package.name, self.action.package.version
-        );
+        let own = self.action.package.shown();
         match &cause.fault {
             Fault::Flags(_) => named(None, CulpritKind::Flags),
             Fault::World(Variation::BuildPath, _) if self.action.asks_for_place() => {
@@ -416,10 +436,7 @@ impl Writer<'_> {
     fn package_of(&self, module: &Path) -> Option<String> {
         let has = |own: &&Action| own.outputs.iter().any(|path| path == module);
         let action = self.build.actions.iter().find(has)?;
-        Some(format!(
-            "{} {}",
-            action.package.name, action.package.version
-        ))
+        Some(action.package.shown())
     }
 
     /// Packages of the proc macros that the crate loads, as `name version`, sorted.
@@ -435,7 +452,7 @@ impl Writer<'_> {
                 own.kind == TargetKind::ProcMacro && own.args.extra_filename() == dep.extra_filename
             };
             let action = self.build.actions.iter().find(made);
-            let package = action.map(|own| format!("{} {}", own.package.name, own.package.version));
+            let package = action.map(|own| own.package.shown());
             found.insert(package.unwrap_or_else(|| dep.name.to_string()));
         }
         found.into_iter().collect()
@@ -509,6 +526,9 @@ pub(super) fn message(fault: &Fault, names: &[String], compared: Option<&Compare
     }
 }
 
+/// How to live with a crate that is not mended yet.
+const UNTIL: &str = "until then, leave the crate out of pipelining";
+
 fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
     let who = match culprit {
         Some(Culprit {
@@ -518,7 +538,6 @@ fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
         }) => format!("`{package}`"),
         _ => "the macro or source that does it".to_owned(),
     };
-    let until = "until then, leave the crate out of pipelining";
     match fault {
         Fault::Flags(_) => "pass it on both sides, or on neither".to_owned(),
         Fault::World(Variation::BuildPath, names) if names.is_empty() => {
@@ -531,14 +550,14 @@ fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
             "declare the variable where it is read (`env!`, `option_env!`, `proc_macro::tracked_env`, or `cargo::rustc-env` from a build script), or make {who} do without it"
         ),
         Fault::World(Variation::Randomness, _) => format!(
-            "let {who} iterate a BTreeMap or sort, where it iterates a HashMap or HashSet, and use no random numbers; {until}"
+            "let {who} iterate a BTreeMap or sort, where it iterates a HashMap or HashSet, and use no random numbers; {UNTIL}"
         ),
         Fault::World(Variation::Time, _) => format!(
-            "let {who} take the time from a declared variable (SOURCE_DATE_EPOCH), or leave it out; {until}"
+            "let {who} take the time from a declared variable (SOURCE_DATE_EPOCH), or leave it out; {UNTIL}"
         ),
-        Fault::World(Variation::DirOrder, _) => format!("let {who} sort what it lists; {until}"),
+        Fault::World(Variation::DirOrder, _) => format!("let {who} sort what it lists; {UNTIL}"),
         Fault::World(variation, _) => format!(
-            "let {who} do without what `{}` changes; {until}", variation.name()
+            "let {who} do without what `{}` changes; {UNTIL}", variation.name()
         ),
         Fault::File(_) => format!(
             "declare it: `include_str!`/`include_bytes!` in the macro's output, `proc_macro::tracked_path`, or an input of the target in your build rules; or make {who} do without it"
@@ -547,7 +566,7 @@ fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
             "something changed in between that no dependency file names, such as the date or an undeclared file: make {who} do without it"
         ),
         _ => format!(
-            "look in {who} for threads that race, addresses that are printed, and state that outlives a call; {until}"
+            "look in {who} for threads that race, addresses that are printed, and state that outlives a call; {UNTIL}"
         ),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -15,7 +16,8 @@ use crate::check::{self, CheckError, Settings};
 use crate::plan::Edit;
 use crate::plan::strategy::{self, SideEdits, Strategy};
 use crate::plan::variation::{self, Variation};
-use crate::project::cargo::Request;
+use crate::project::detect::{self, System};
+use crate::project::{Request, bazel, cargo};
 use crate::report::human::Detail;
 use crate::report::{human, json};
 
@@ -27,9 +29,26 @@ use crate::report::{human, json};
 )]
 pub struct Args {
     /// Targets in Bazel's form: //... (all members), //path/..., //path:target; -//path/... takes
-    /// away
+    /// away. In a Bazel workspace, any pattern that Bazel knows
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
+
+    /// Whose the workspace is [default: the nearest MODULE.bazel, WORKSPACE or .buckconfig above, else
+    /// Cargo]
+    #[arg(long, value_enum, value_name = "NAME")]
+    build_system: Option<BuildSystem>,
+
+    /// What verdicts rest on
+    #[arg(long, value_enum, default_value_t = Engine::Local)]
+    engine: Engine,
+
+    /// The Bazel to run [default: bazel or bazelisk on PATH]
+    #[arg(long, value_name = "PATH")]
+    bazel: Option<PathBuf>,
+
+    /// A flag for `bazel build`, such as --bazel-flag=--config=ci; once for each
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    bazel_flag: Vec<OsString>,
 
     /// Ways to make a crate, judged one by one
     #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = DEFAULT_STRATEGIES, value_parser = strategies_help())]
@@ -98,6 +117,31 @@ enum Format {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BuildSystem {
+    Bazel,
+    Buck2,
+    Cargo,
+}
+
+impl From<System> for BuildSystem {
+    fn from(system: System) -> Self {
+        match system {
+            System::Bazel => Self::Bazel,
+            System::Buck2 => Self::Buck2,
+            System::Cargo => Self::Cargo,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// Compiles repeated here, in varied worlds
+    Local,
+    /// What a pipelined Bazel build made twice by itself; nothing is compiled again
+    Free,
+}
+
 /// [`strategy::DEFAULT`] as it would be typed.
 const DEFAULT_STRATEGIES: &str = "full,quit-on-rmeta,hollow";
 
@@ -127,14 +171,44 @@ pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     }
     let settings = settings(&args)?;
     let unmark = |own: &String| own.replacen(super::TAKES_AWAY, "-", 1);
-    let patterns = args.patterns.iter().map(unmark).collect();
-    let request = Request {
-        folder: std::env::current_dir().context("cannot tell the current folder")?,
-        patterns,
-        cargo_args: args.cargo,
-        unstable: settings.strategies.iter().any(|own| own.row().unstable),
-        deps: !args.no_deps,
-        quiet: args.quiet,
+    let patterns: Vec<String> = args.patterns.iter().map(unmark).collect();
+    let folder = std::env::current_dir().context("cannot tell the current folder")?;
+    let detected = || detect::detect(&folder).map(|(system, _)| system.into());
+    let system = args.build_system.or_else(detected);
+    let request = match system.unwrap_or(BuildSystem::Cargo) {
+        BuildSystem::Cargo => {
+            if args.engine == Engine::Free {
+                bail!(
+                    "`--engine free` needs a pipelined Bazel build: Cargo makes metadata and library in one process"
+                );
+            }
+            Request::Cargo(cargo::Request {
+                folder,
+                patterns,
+                cargo_args: args.cargo,
+                unstable: settings.strategies.iter().any(|own| own.row().unstable),
+                deps: !args.no_deps,
+                quiet: args.quiet,
+            })
+        }
+        BuildSystem::Bazel => {
+            if !args.cargo.is_empty() {
+                bail!(
+                    "what stands behind `--` is for Cargo, and this is a Bazel workspace: use `--bazel-flag=FLAG`, or `--build-system cargo`"
+                );
+            }
+            Request::Bazel(bazel::Request {
+                folder,
+                patterns,
+                bazel: args.bazel,
+                flags: args.bazel_flag,
+                deps: !args.no_deps,
+                quiet: args.quiet,
+            })
+        }
+        BuildSystem::Buck2 => bail!(
+            "this is a Buck2 project, which this version cannot check; `--build-system bazel` or `--build-system cargo` takes it for another"
+        ),
     };
     let interrupt = signals::watch()?;
     let progress = Progress::new(args.quiet);
@@ -193,8 +267,16 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     }
     vary.sort_unstable();
     vary.dedup();
+    if args.engine == Engine::Free {
+        strategies = vec![Strategy::QuitOnRmeta];
+        vary.clear();
+    }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(Settings {
+        engine: match args.engine {
+            Engine::Local => check::Engine::Local,
+            Engine::Free => check::Engine::Free,
+        },
         strategies,
         edits: SideEdits {
             metadata: edits(&args.metadata_env, &args.metadata_arg)?,

@@ -155,8 +155,13 @@ impl Replayer {
             Stop::Expansion => Some(File::create(&expansion).map_err(ReplayError::Io)?),
             Stop::Metadata | Stop::End => None,
         };
+        // Bazel may use several compilers in one build, and names each by its own file.
+        let program = match action.layout {
+            Some(_) => &action.program,
+            None => &self.toolchain.rustc,
+        };
         let launch = Launch {
-            program: &self.toolchain.rustc,
+            program,
             staged: &staged,
             changes: &trial.changes,
             stop_at_metadata: trial.stop == Stop::Metadata,
@@ -171,7 +176,7 @@ impl Replayer {
         let ended = ended.map_err(|source| match source.kind() {
             io::ErrorKind::Interrupted => ReplayError::Interrupted,
             _ => ReplayError::Start {
-                program: self.toolchain.rustc.clone(),
+                program: program.clone(),
                 source,
             },
         })?;

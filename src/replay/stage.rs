@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
+use crate::os_text::replace_all;
 use crate::plan::Trial;
 use crate::plan::variation::Change;
 use crate::project::Action;
+use crate::project::layout::Layout;
 use crate::rustc::args::{Args, replace_paths};
 
 /// A command that is ready to run.
@@ -47,11 +49,7 @@ impl Staged {
             args.push("--codegen", option);
         }
         let stopped = trial.stop == crate::plan::Stop::Metadata;
-        let mut outputs: Vec<PathBuf> = action
-            .outputs
-            .iter()
-            .filter_map(|path| Some(out_dir.join(path.file_name()?)))
-            .collect();
+        let mut outputs = args.artifacts(&out_dir);
         // A compile that is stopped has no more than its `.rmeta`; one that ran to its end is read
         // from what dependents would link.
         if stopped || !args.emit().iter().any(|kind| kind == "link") {
@@ -63,6 +61,9 @@ impl Staged {
             cwd: action.cwd.clone(),
             outputs,
         };
+        if let Some(layout) = &action.layout {
+            layout.lay(&staged.cwd)?;
+        }
         for change in &trial.changes {
             staged.apply(action, change, folder)?;
         }
@@ -125,6 +126,9 @@ impl Staged {
     /// Copies the package (and its `OUT_DIR`) below `place` and lets the command work there. The
     /// sources keep one name through `--remap-path-prefix`; `OUT_DIR` only if asked.
     fn move_to(&mut self, action: &Action, place: &Path, remap_out_dir: bool) -> io::Result<()> {
+        if let Some(layout) = &action.layout {
+            return self.lay_elsewhere(layout, place.file_name().unwrap_or_default());
+        }
         let package = &action.package.root;
         // Cargo compiles members from the workspace root: the part of the path below it stays.
         let (base, below) = match package.strip_prefix(&action.cwd) {
@@ -164,6 +168,27 @@ impl Staged {
         if remap_out_dir {
             remap(&place.join("build"), REMAPPED_OUT_DIR);
         }
+        Ok(())
+    }
+}
+
+impl Staged {
+    /// Lays the folder out at another place, the same for each run of the crate that is given that
+    /// name. Everything moves there, and what the build remaps stays remapped: the command names
+    /// the folder in full wherever it names it.
+    fn lay_elsewhere(&mut self, layout: &Layout, place: &OsStr) -> io::Result<()> {
+        let from = self.cwd.clone();
+        let (Some(own), Some(name)) = (from.ancestors().nth(2), from.file_name()) else {
+            return Ok(());
+        };
+        let to = own.join(place).join("execroot").join(name);
+        layout.lay(&to)?;
+        let change = |text: &OsStr| replace_all(text, from.as_os_str(), to.as_os_str());
+        self.args = Args::new(self.args.as_slice().iter().map(|arg| change(arg)).collect());
+        for value in self.env.values_mut() {
+            *value = change(value);
+        }
+        self.cwd = to;
         Ok(())
     }
 }

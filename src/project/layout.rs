@@ -1,0 +1,91 @@
+//! A folder in which a command finds its declared inputs and nothing else, laid out as links to
+//! where they lie: what a sandbox or a cluster would give it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+/// What lies in the folder.
+#[derive(Debug, Clone, Default)]
+pub struct Layout {
+    /// Where the build keeps them: Bazel's execution root.
+    pub source: PathBuf,
+    /// Files and folders, relative to it.
+    pub entries: BTreeSet<PathBuf>,
+}
+
+impl Layout {
+    /// Lays out `folder`, unless it was done before.
+    ///
+    /// An entry that is not on disk is left out: it is one of the names that Bazel has for sets of
+    /// files, or the command will miss it as it would have missed it in the build.
+    pub fn lay(&self, folder: &Path) -> io::Result<()> {
+        let done = folder.with_extension("laid");
+        if done.exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(folder)?;
+        let mut last = PathBuf::new();
+        for entry in &self.entries {
+            // What lies in a folder that is an entry itself is there already; and nothing must be
+            // made behind a link, which leads to the build's own files.
+            let inside = entry
+                .ancestors()
+                .skip(1)
+                .any(|above| self.entries.contains(above));
+            let plain = entry
+                .components()
+                .all(|part| matches!(part, std::path::Component::Normal(_)));
+            let source = self.source.join(entry);
+            if inside || !plain || source.symlink_metadata().is_err() {
+                continue;
+            }
+            let link = folder.join(entry);
+            if let Some(parent) = link.parent().filter(|parent| *parent != last) {
+                fs::create_dir_all(parent)?;
+                parent.clone_into(&mut last);
+            }
+            fs::os::unix::fs::symlink(source, link)?;
+        }
+        fs::write(done, "")
+    }
+
+    /// The entries where they really lie: whoever resolves the links finds declared files there.
+    pub fn resolved(&self) -> BTreeSet<PathBuf> {
+        let sources = self.entries.iter().map(|entry| self.source.join(entry));
+        sources
+            .filter_map(|source| source.canonicalize().ok())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_entries_are_there_and_nothing_is_made_behind_a_link() {
+        let root = tempfile::tempdir().unwrap();
+        let source = root.path().join("source");
+        for (path, text) in [("a/in", "1"), ("a/out", "2"), ("tree/x", "3")] {
+            let path = source.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let entries = ["a/in", "tree", "tree/x", "gone", "../source/a/out"];
+        let layout = Layout {
+            source: source.clone(),
+            entries: entries.map(PathBuf::from).into(),
+        };
+        let folder = root.path().join("place/main");
+        layout.lay(&folder).unwrap();
+        layout.lay(&folder).unwrap();
+        assert_eq!(fs::read(folder.join("a/in")).unwrap(), b"1");
+        assert_eq!(fs::read(folder.join("tree/x")).unwrap(), b"3");
+        assert!(!folder.join("a/out").exists() && !folder.join("gone").exists());
+        assert_eq!(fs::read_dir(source.join("tree")).unwrap().count(), 1);
+        assert_eq!(layout.resolved().len(), 4);
+    }
+}
