@@ -198,14 +198,12 @@ impl Judge<'_> {
         if self.settings.engine == Engine::Free {
             let (one, two) = (&metadata.observed.trial, &full.observed.trial);
             let edits = one.command.towards(&two.command);
-            let mut cause = Cause::new(match edits.is_empty() {
-                true => Fault::Chance,
-                false => Fault::Flags(edits),
+            let mut cause = Cause::new(if edits.is_empty() {
+                Fault::Built
+            } else {
+                Fault::Flags(edits)
             });
-            cause.evidence = vec![
-                built,
-                "nothing was compiled again; `--engine local` tells what moves it".to_owned(),
-            ];
+            cause.evidence.push(built);
             return Ok(Some(vec![cause]));
         }
         let known = before.iter().find(|own| own.is_nondeterministic());

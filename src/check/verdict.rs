@@ -64,6 +64,7 @@ fn verdict(fault: &Fault) -> Verdict {
         | Fault::Together(_)
         | Fault::File(_)
         | Fault::Chance
+        | Fault::Built
         | Fault::SinceRecorded => Verdict::Nondeterministic,
         Fault::Fails(_) => Verdict::Inconclusive,
     }
@@ -363,7 +364,9 @@ impl Writer<'_> {
             Fault::Chance if self.evidence.watched => {
                 (Some(Variation::Threads.name().to_owned()), Vec::new())
             }
-            Fault::Chance | Fault::SinceRecorded | Fault::Fails(_) => (None, Vec::new()),
+            Fault::Chance | Fault::Built | Fault::SinceRecorded | Fault::Fails(_) => {
+                (None, Vec::new())
+            }
         }
     }
 
@@ -515,6 +518,7 @@ pub(super) fn message(fault: &Fault, names: &[String], compared: Option<&Compare
         }
         Fault::Together(_) => "its SVH depends on several things together".to_owned(),
         Fault::Chance => "the same command line gives different SVHs".to_owned(),
+        Fault::Built => "the build made two SVHs of it with one command line".to_owned(),
         Fault::SinceRecorded => {
             "compiled again, it gives another SVH than when the build was recorded".to_owned()
         }
@@ -561,6 +565,9 @@ fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
         ),
         Fault::File(_) => format!(
             "declare it: `include_str!`/`include_bytes!` in the macro's output, `proc_macro::tracked_path`, or an input of the target in your build rules; or make {who} do without it"
+        ),
+        Fault::Built => format!(
+            "check it without `--engine free` to learn what moves it; {UNTIL}"
         ),
         Fault::SinceRecorded => format!(
             "something changed in between that no dependency file names, such as the date or an undeclared file: make {who} do without it"

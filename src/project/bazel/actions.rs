@@ -49,11 +49,7 @@ struct Step {
 
 impl Planned {
     /// Reads the graph. Commands will run below `scratch`.
-    pub(super) fn read(
-        graph: &Graph,
-        places: &Places,
-        scratch: &Path,
-    ) -> Result<Self, BazelError> {
+    pub(super) fn read(graph: &Graph, places: &Places, scratch: &Path) -> Result<Self, BazelError> {
         let mut planned = Self {
             compiles: Vec::new(),
             left_out: BTreeSet::new(),
@@ -65,12 +61,8 @@ impl Planned {
             let for_tool = graph.configuration(command).contains("-exec");
             let step = |folder: &Path| -> Result<Result<Step, WrapperError>, BazelError> {
                 let root = &places.execution_root;
-                let read = wrapper::unwrap(
-                    command.arguments(),
-                    command.environment(),
-                    folder,
-                    root,
-                );
+                let read =
+                    wrapper::unwrap(command.arguments(), command.environment(), folder, root);
                 Ok(match read {
                     Ok(command_line) => Ok(Step::new(graph, command, command_line)?),
                     Err(error) => Err(error),
@@ -134,7 +126,9 @@ impl Planned {
 
     fn is_made(&self, compile: &Compile) -> bool {
         let outputs = compile.full.outputs.iter();
-        outputs.map(|path| self.root.join(path)).all(|path| path.exists())
+        outputs
+            .map(|path| self.root.join(path))
+            .all(|path| path.exists())
     }
 
     /// Leaves out what the build did not make: it failed, or something that it needs did. An older
@@ -220,11 +214,20 @@ impl Planned {
             .iter()
             .map(|(at, paths)| {
                 let users = libraries.iter().map(|(user, _)| *user);
-                (*at, users.filter(|user| takes(&self.compiles[*user], paths)).collect())
+                (
+                    *at,
+                    users
+                        .filter(|user| takes(&self.compiles[*user], paths))
+                        .collect(),
+                )
             })
             .collect();
         let mut breaks = vec![0; self.compiles.len()];
-        for linker in self.compiles.iter().filter(|own| own.kind != TargetKind::Lib) {
+        for linker in self
+            .compiles
+            .iter()
+            .filter(|own| own.kind != TargetKind::Lib)
+        {
             let linked = libraries.iter().filter(|(_, paths)| takes(linker, paths));
             let linked: BTreeSet<usize> = linked.map(|(at, _)| *at).collect();
             for at in &linked {
@@ -254,7 +257,8 @@ impl Step {
 
     /// `bazel-out/k8-fastbuild`: what tells the configurations of a target apart.
     fn configuration(&self) -> Option<&OsStr> {
-        self.outputs.first()?.components().nth(1).map(|part| part.as_os_str())
+        let mut parts = self.outputs.first()?.iter();
+        parts.nth(1)
     }
 }
 
@@ -281,7 +285,9 @@ fn kind(args: &Args) -> TargetKind {
 
 /// Labels of the main repository as users write them.
 fn plain_label(label: String) -> String {
-    let main = label.strip_prefix("@@//").or_else(|| label.strip_prefix("@//"));
+    let main = label
+        .strip_prefix("@@//")
+        .or_else(|| label.strip_prefix("@//"));
     match main {
         Some(rest) => format!("//{rest}"),
         None => label,
@@ -298,7 +304,11 @@ fn folder(scratch: &Path, root: &Path, label: &str, command: &Command) -> PathBu
     let key = format!("{label}\n{:?}\n{own:?}", command.place());
     let key = Digest::of(key.as_bytes()).to_string();
     let name = root.file_name().unwrap_or(OsStr::new("_main"));
-    scratch.join("roots").join(&key[..16]).join("execroot").join(name)
+    scratch
+        .join("roots")
+        .join(&key[..16])
+        .join("execroot")
+        .join(name)
 }
 
 impl Compile {
@@ -323,7 +333,12 @@ impl Compile {
             member: self.member,
             label: Some(self.label.clone()),
         };
-        let outputs: Vec<PathBuf> = self.full.outputs.iter().map(|path| root.join(path)).collect();
+        let outputs: Vec<PathBuf> = self
+            .full
+            .outputs
+            .iter()
+            .map(|path| root.join(path))
+            .collect();
         let weight = outputs.iter().filter_map(|path| fs::metadata(path).ok());
         let weight = weight.map(|meta| meta.len()).sum();
         let opt_out = (self.kind == TargetKind::Lib).then(|| OptOut {
@@ -333,7 +348,12 @@ impl Compile {
         let Wrapped { program, args, env } = self.full.command;
         let declared_env: BTreeSet<OsString> = env.keys().cloned().collect();
         Action {
-            target: self.label.rsplit([':', '/']).next().unwrap_or_default().to_owned(),
+            target: self
+                .label
+                .rsplit([':', '/'])
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             kind: self.kind,
             program: root.join(program),
             out_dir: env.get(OsStr::new("OUT_DIR")).map(PathBuf::from),
@@ -367,7 +387,11 @@ impl Compile {
 /// What leaves a library out of pipelining, ready to be pasted.
 fn opt_out(label: &str, member: bool, package: &Package) -> String {
     if member {
-        let folder = label.trim_start_matches('/').split(':').next().unwrap_or_default();
+        let folder = label
+            .trim_start_matches('/')
+            .split(':')
+            .next()
+            .unwrap_or_default();
         let file = Path::new(folder).join("BUILD.bazel");
         return format!(
             "`disable_pipelining = True` in the rule `{label}` ({})",

@@ -10,6 +10,8 @@ mod actions;
 pub mod aquery;
 mod command;
 mod events;
+#[cfg(test)]
+mod tests;
 mod wrapper;
 
 use std::ffi::OsString;
@@ -137,11 +139,18 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, BazelEr
         notes: Vec::new(),
         bootstrap: false,
     };
-    planned.hand_over(&mut build, |own| match own.member {
-        true => events.targets.contains(&own.label),
-        false => request.deps,
+    planned.hand_over(&mut build, |own| {
+        if own.member {
+            events.targets.contains(&own.label)
+        } else {
+            request.deps
+        }
     })?;
-    if !build.actions.iter().any(|own| own.kind != TargetKind::NoMetadata && own.wanted) {
+    if !build
+        .actions
+        .iter()
+        .any(|own| own.kind != TargetKind::NoMetadata && own.wanted)
+    {
         return Err(if succeeded {
             BazelError::NoRust
         } else {
