@@ -83,6 +83,9 @@ impl Staged {
             cwd: script.cwd.clone(),
             outputs: Vec::new(),
         };
+        if let Some(layout) = &script.layout {
+            layout.lay(&staged.cwd)?;
+        }
         staged.env.insert("OUT_DIR".into(), out_dir.into());
         // Else a look at the state of a repository writes to it.
         staged.env.insert("GIT_OPTIONAL_LOCKS".into(), "0".into());

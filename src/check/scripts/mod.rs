@@ -69,8 +69,10 @@ fn watch(judge: &Judge<'_>, script: &Action, modules: &ModuleCache) -> Watch {
     let mut known: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     known.insert(judge.replayer.toolchain.sysroot.clone());
     known.insert(judge.replayer.scratch.clone());
-    // The programs and the other scripts' outputs, which Cargo itself keeps up to date.
-    known.extend(script.program.ancestors().nth(3).map(Path::to_path_buf));
+    if script.layout.is_none() {
+        // The programs and the other scripts' outputs, which Cargo itself keeps up to date.
+        known.extend(script.program.ancestors().nth(3).map(Path::to_path_buf));
+    }
     let var = |name: &str| script.env.get(OsStr::new(name)).map(PathBuf::from);
     let home = var("CARGO_HOME").or_else(|| Some(var("HOME")?.join(".cargo")));
     known.extend(home);

@@ -10,15 +10,17 @@ use super::BazelError;
 use super::aquery::{Command, Graph};
 use super::command::Places;
 use super::events::Events;
+use super::scripts::Script;
 use super::wrapper::{self, Wrapped, WrapperError};
 use crate::digest::Digest;
 use crate::project::layout::Layout;
-use crate::project::{Action, Build, OptOut, Package, SecondProcess, TargetKind};
+use crate::project::{Action, Build, OptOut, Package, SecondProcess, TargetKind, number_equal_ids};
 use crate::rustc::args::Args;
 
 /// The Rust actions of a build.
 pub(super) struct Planned {
     compiles: Vec<Compile>,
+    scripts: Vec<Script>,
     /// Labels of what is left out, with the reason.
     left_out: BTreeSet<(String, String)>,
     /// The execution root.
@@ -52,6 +54,7 @@ impl Planned {
     pub(super) fn read(graph: &Graph, places: &Places, scratch: &Path) -> Result<Self, BazelError> {
         let mut planned = Self {
             compiles: Vec::new(),
+            scripts: Vec::new(),
             left_out: BTreeSet::new(),
             root: places.execution_root.clone(),
         };
@@ -90,6 +93,13 @@ impl Planned {
                         planned.left_out.insert((label, why.to_string()));
                     }
                 },
+                "CargoBuildScriptRun" => planned.scripts.push(Script {
+                    outputs: graph.outputs(command)?,
+                    inputs: graph.inputs(command)?,
+                    command: command.arguments(),
+                    env: command.environment(),
+                    folder,
+                }),
                 _ => {}
             }
         }
@@ -185,6 +195,26 @@ impl Planned {
             action.wanted = wanted;
             fs::create_dir_all(&action.cwd)?;
             build.actions.push(action);
+        }
+        number_equal_ids(&mut build.actions);
+        for action in &build.actions {
+            let Some(out_dir) = &action.out_dir else {
+                continue;
+            };
+            let makes = |own: &&Script| {
+                own.outputs
+                    .iter()
+                    .any(|path| action.cwd.join(path) == *out_dir)
+            };
+            let script = self.scripts.iter().find(makes);
+            let script = script.ok_or_else(|| "the action graph does not tell its run".to_owned());
+            match script.and_then(|script| script.action(action, root)) {
+                Ok(script) => build.scripts.push(script),
+                Err(why) => {
+                    let what = format!("build script of {}", action.id);
+                    build.unseen_scripts.push((what, why));
+                }
+            }
         }
         build.without_metadata.extend(self.left_out);
         build.without_metadata.sort();
@@ -365,6 +395,7 @@ impl Compile {
             layout: Some(Layout {
                 source: root.to_path_buf(),
                 entries: self.full.inputs.clone(),
+                ..Layout::default()
             }),
             inputs: self.full.inputs,
             outputs,

@@ -10,6 +10,7 @@ mod actions;
 pub mod aquery;
 mod command;
 mod events;
+mod scripts;
 #[cfg(test)]
 mod tests;
 mod wrapper;
@@ -19,7 +20,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::area::{Area, AreaError};
-use super::{Build, TargetKind, number_equal_ids};
+use super::{Build, TargetKind};
 use crate::artifact;
 use crate::artifact::metadata::Svh;
 use crate::interrupt::Interrupt;
@@ -157,7 +158,6 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, BazelEr
             BazelError::BuildFails
         });
     }
-    number_equal_ids(&mut build.actions);
     if !succeeded {
         if !build.actions.iter().any(parted) {
             return Err(BazelError::BuildFails);
