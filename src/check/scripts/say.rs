@@ -169,7 +169,7 @@ impl ScriptTrial<'_> {
         });
         let package = named.map_or(&self.script.package, |own| &own.package);
         Culprit {
-            package: Some(format!("{} {}", package.name, package.version)),
+            package: Some(package.shown()),
             kind: CulpritKind::BuildScript,
             function,
             location: sighting.and_then(|own| own.location.clone()),
