@@ -12,6 +12,7 @@ mod bazel;
 mod check;
 mod diff;
 mod golden;
+mod hostile;
 mod inspect;
 mod interrupt;
 mod oracle;
