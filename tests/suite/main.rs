@@ -9,15 +9,21 @@
 
 mod artifact;
 mod bazel;
+mod browser;
 mod check;
 mod diff;
+mod explain;
+mod formats;
 mod golden;
 mod hostile;
+mod html;
 mod inspect;
 mod interrupt;
+mod levels;
 mod oracle;
 mod patterns;
 mod record;
+mod reports;
 mod sandbox;
 mod sandbox_hostile;
 mod strategies;
