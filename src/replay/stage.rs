@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
+use crate::os_text::replace_all;
 use crate::plan::Trial;
 use crate::plan::variation::Change;
 use crate::project::Action;
+use crate::project::layout::Layout;
 use crate::rustc::args::{Args, replace_paths};
 
 /// A command that is ready to run.
@@ -47,11 +49,7 @@ impl Staged {
             args.push("--codegen", option);
         }
         let stopped = trial.stop == crate::plan::Stop::Metadata;
-        let mut outputs: Vec<PathBuf> = action
-            .outputs
-            .iter()
-            .filter_map(|path| Some(out_dir.join(path.file_name()?)))
-            .collect();
+        let mut outputs = args.artifacts(&out_dir);
         // A compile that is stopped has no more than its `.rmeta`; one that ran to its end is read
         // from what dependents would link.
         if stopped || !args.emit().iter().any(|kind| kind == "link") {
@@ -63,6 +61,9 @@ impl Staged {
             cwd: action.cwd.clone(),
             outputs,
         };
+        if let Some(layout) = &action.layout {
+            layout.lay(&staged.cwd)?;
+        }
         for change in &trial.changes {
             staged.apply(action, change, folder)?;
         }
@@ -82,6 +83,9 @@ impl Staged {
             cwd: script.cwd.clone(),
             outputs: Vec::new(),
         };
+        if let Some(layout) = &script.layout {
+            layout.lay(&staged.cwd)?;
+        }
         staged.env.insert("OUT_DIR".into(), out_dir.into());
         // Else a look at the state of a repository writes to it.
         staged.env.insert("GIT_OPTIONAL_LOCKS".into(), "0".into());
@@ -154,6 +158,9 @@ impl Staged {
         place: &Path,
         remap_out_dir: bool,
     ) -> io::Result<()> {
+        if let Some(layout) = &action.layout {
+            return self.lay_elsewhere(layout, place.file_name().unwrap_or_default());
+        }
         self.move_package(action, place, action.out_dir.as_deref())?;
         let mut remap = |from: &Path, to: &str| {
             let mut value = from.as_os_str().to_owned();
@@ -210,6 +217,27 @@ impl Staged {
 
 /// Where the sources of a package lie that was moved.
 pub(super) const SOURCES: &str = "sources";
+
+impl Staged {
+    /// Lays the folder out at another place, the same for each run of the crate that is given that
+    /// name. Everything moves there, and what the build remaps stays remapped: the command names
+    /// the folder in full wherever it names it.
+    fn lay_elsewhere(&mut self, layout: &Layout, place: &OsStr) -> io::Result<()> {
+        let from = self.cwd.clone();
+        let (Some(own), Some(name)) = (from.ancestors().nth(2), from.file_name()) else {
+            return Ok(());
+        };
+        let to = own.join(place).join("execroot").join(name);
+        layout.lay(&to)?;
+        let change = |text: &OsStr| replace_all(text, from.as_os_str(), to.as_os_str());
+        self.args = Args::new(self.args.as_slice().iter().map(|arg| change(arg)).collect());
+        for value in self.env.values_mut() {
+            *value = change(value);
+        }
+        self.cwd = to;
+        Ok(())
+    }
+}
 
 /// Options whose paths lead to dependencies, which stay where they are.
 const DEPENDENCIES: &[&str] = &["--extern", "--library-path", "--out-dir", "--sysroot"];

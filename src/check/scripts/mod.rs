@@ -71,10 +71,12 @@ fn watch(judge: &Judge<'_>, script: &Action, modules: &ModuleCache) -> Watch {
     let mut known: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     known.insert(judge.replayer.toolchain.sysroot.clone());
     known.insert(judge.replayer.scratch.clone());
-    // The programs and the other scripts' outputs, which Cargo itself keeps up to date.
-    known.extend(script.program.ancestors().nth(3).map(Path::to_path_buf));
-    let target = script.program.ancestors().nth(4);
-    known.extend(target.map(|own| own.join(".rustc_info.json")));
+    if script.layout.is_none() {
+        // The programs and the other scripts' outputs, which Cargo itself keeps up to date.
+        known.extend(script.program.ancestors().nth(3).map(Path::to_path_buf));
+        let target = script.program.ancestors().nth(4);
+        known.extend(target.map(|own| own.join(".rustc_info.json")));
+    }
     known.extend(cargo_home(script));
     let mut declared = script.declared_files();
     declared.extend(script.manifests());
@@ -302,7 +304,8 @@ impl ScriptTrial<'_> {
             name: name.to_owned(),
             remap_out_dir: false,
         };
-        if !plain.names(&self.script.package.root) {
+        // A laid out folder has no package of its own to copy.
+        if self.script.layout.is_some() || !plain.names(&self.script.package.root) {
             return Ok(());
         }
         let moved = self.run(&[change])?;
