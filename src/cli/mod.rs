@@ -7,6 +7,7 @@ pub mod check;
 mod diff;
 pub mod exit;
 mod inspect;
+mod probe;
 pub mod progress;
 pub mod shell;
 pub mod signals;
@@ -55,6 +56,8 @@ enum Command {
     Diff(diff::Args),
     /// Foretell from artifacts whether rustc can use them together
     Verify(verify::Args),
+    /// Ask a rustc which arguments and variables move an SVH
+    Probe(probe::Args),
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -80,6 +83,7 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Trace(args)) => trace::run(args, shell),
         Some(Command::Diff(args)) => diff::run(&args, shell),
         Some(Command::Verify(args)) => verify::run(&args, shell),
+        Some(Command::Probe(args)) => probe::run(&args, shell),
     }
 }
 
