@@ -3,6 +3,7 @@
 mod expand;
 mod infection;
 mod judge;
+pub mod parity;
 mod place;
 mod scripts;
 mod sides;

@@ -7,6 +7,7 @@ pub mod check;
 mod diff;
 pub mod exit;
 mod inspect;
+mod parity;
 mod probe;
 pub mod progress;
 pub mod shell;
@@ -58,6 +59,8 @@ enum Command {
     Verify(verify::Args),
     /// Ask a rustc which arguments and variables move an SVH
     Probe(probe::Args),
+    /// Compare the two command lines of each crate in a pipelined Bazel build, without building
+    Parity(parity::Args),
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -84,6 +87,7 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Diff(args)) => diff::run(&args, shell),
         Some(Command::Verify(args)) => verify::run(&args, shell),
         Some(Command::Probe(args)) => probe::run(&args, shell),
+        Some(Command::Parity(args)) => parity::run(&args, shell),
     }
 }
 

@@ -5,7 +5,7 @@
 
 pub mod cache;
 pub mod table;
-mod tiny;
+pub mod tiny;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,13 +14,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use tiny::Tiny;
+
 use crate::artifact::ArtifactError;
 use crate::interrupt::Interrupt;
 use crate::rustc::args::{INPUT, Opt};
 use crate::rustc::toolchain::{Toolchain, ToolchainError};
 
 pub use table::Kind;
-pub use tiny::Tiny;
 
 /// What a compile with something added gave, beside one without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,6 +27,19 @@ pub struct Added {
     pub env: BTreeMap<OsString, OsString>,
 }
 
+impl Added {
+    /// Both additions, those of `more` behind.
+    #[must_use]
+    pub fn with(&self, more: &Self) -> Self {
+        let mut both = self.clone();
+        both.args.extend(more.args.iter().cloned());
+        let env = more.env.iter();
+        both.env
+            .extend(env.map(|(name, value)| (name.clone(), value.clone())));
+        both
+    }
+}
+
 /// A folder with the crate, and its compiler.
 pub struct Tiny<'a> {
     toolchain: &'a Toolchain,
@@ -47,11 +60,11 @@ enum Ended {
 
 /// Options of the reference of which there can be one only, or whose values add up: what is tried
 /// takes their place.
-const REPLACED: &[&str] = &["--crate-type", "--emit", "--out-dir", "--edition"];
+const REPLACED: &[&str] = &["--crate-name", "--crate-type", "--emit", "--out-dir", "--edition"];
 
 /// Variables that a compiler needs to run: rustup's proxies, a linker, a compiler whose libraries
 /// lie elsewhere.
-const NEEDED: &[&str] = &["HOME", "LD_LIBRARY_PATH", "PATH", "RUSTUP_HOME", "TMPDIR"];
+pub const NEEDED: &[&str] = &["HOME", "LD_LIBRARY_PATH", "PATH", "RUSTUP_HOME", "TMPDIR"];
 
 const BOOTSTRAP: &str = "RUSTC_BOOTSTRAP";
 
