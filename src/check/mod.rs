@@ -1,5 +1,6 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
+mod excerpt;
 mod expand;
 mod infection;
 mod judge;
@@ -7,7 +8,9 @@ pub mod parity;
 mod place;
 mod scripts;
 mod sides;
+mod undeclared;
 mod verdict;
+mod words;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -52,6 +55,8 @@ pub struct Settings {
     pub runs: usize,
     /// Compiles at one time.
     pub jobs: usize,
+    /// Whether crates in which nothing but rustc ran are taken for safe.
+    pub triage: bool,
     /// Longest time for one compile.
     pub timeout: Duration,
 }

@@ -372,6 +372,7 @@ fn finding(id: &str, difference: &Difference, evidence: String, rustc: &str) -> 
             kind: CulpritKind::Flags,
             function: None,
             location: None,
+            source: None,
         }),
         factor: Some(name.clone()),
         names: vec![name.clone()],
