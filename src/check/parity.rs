@@ -63,7 +63,7 @@ pub fn parity(pairs: &Pairs, probed: &Probed, tiny: &Tiny<'_>) -> Result<Report,
                 Told::No => {}
                 Told::Yes(evidence) => {
                     verdict = Verdict::FlagMismatch;
-                    let finding = finding(&id, &difference, evidence, &probed.rustc);
+                    let finding = finding(&id, &difference, &evidence, &probed.rustc);
                     report.findings.push(finding);
                 }
                 Told::Unknown(why) => {
@@ -355,7 +355,7 @@ fn shared(pair: &SplitCrate, difference: &Difference) -> Added {
     added
 }
 
-fn finding(id: &str, difference: &Difference, evidence: String, rustc: &str) -> Finding {
+fn finding(id: &str, difference: &Difference, evidence: &str, rustc: &str) -> Finding {
     let lint = "svh-flag-mismatch";
     let name = &difference.name;
     let kind = match difference.what {

@@ -248,9 +248,15 @@ impl Writer<'_> {
         let advice = text.strip_suffix(UNTIL).unwrap_or(&text);
         let advice = advice.trim_end_matches("; ");
         let breaks = match opt_out.breaks {
-            0 => "nothing here links it with a crate compiled against it".to_owned(),
-            1 => "1 target that links it would meet E0460".to_owned(),
-            count => format!("{count} targets that link it would meet E0460"),
+            None => {
+                return format!(
+                    "{advice}; until then, leave it out of pipelining: {}",
+                    opt_out.paste
+                );
+            }
+            Some(0) => "nothing here links it with a crate compiled against it".to_owned(),
+            Some(1) => "1 target that links it would meet E0460".to_owned(),
+            Some(count) => format!("{count} targets that link it would meet E0460"),
         };
         let paste = &opt_out.paste;
         format!("{advice}; until then, leave the crate out of pipelining: {paste} ({breaks})")

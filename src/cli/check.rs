@@ -17,7 +17,7 @@ use crate::plan::Edit;
 use crate::plan::strategy::{self, SideEdits, Strategy};
 use crate::plan::variation::{self, Variation};
 use crate::project::detect::{self, System};
-use crate::project::{Request, bazel, cargo};
+use crate::project::{Request, bazel, buck2, cargo};
 use crate::report::human::Detail;
 use crate::report::{human, json};
 
@@ -29,7 +29,8 @@ use crate::report::{human, json};
 )]
 pub struct Args {
     /// Targets in Bazel's form: //... (all members), //path/..., //path:target; -//path/... takes
-    /// away. In a Bazel workspace, any pattern that Bazel knows
+    /// away. In a Bazel workspace, any pattern that Bazel knows; in a Buck2 project, targets of its own
+    /// cell
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
 
@@ -49,6 +50,10 @@ pub struct Args {
     /// A flag for `bazel build`, such as --bazel-flag=--config=ci; once for each
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     bazel_flag: Vec<OsString>,
+
+    /// What a Buck2 build ran, as `buck2 log what-ran --format json` prints it; nothing is built then
+    #[arg(long, value_name = "FILE")]
+    what_ran: Option<PathBuf>,
 
     /// Ways to make a crate, judged one by one
     #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = DEFAULT_STRATEGIES, value_parser = strategies_help())]
@@ -142,7 +147,7 @@ impl From<System> for BuildSystem {
 enum Engine {
     /// Compiles repeated here, in varied worlds
     Local,
-    /// What a pipelined Bazel build made twice by itself; nothing is compiled again
+    /// What a pipelined build of Bazel or Buck2 made twice by itself; nothing is compiled again
     Free,
 }
 
@@ -173,12 +178,14 @@ pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     if args.patterns.is_empty() {
         bail!("no targets named: `svhcheck //...` checks every member of the workspace");
     }
-    let settings = settings(&args)?;
+    let mut settings = settings(&args)?;
     let unmark = |own: &String| own.replacen(super::TAKES_AWAY, "-", 1);
     let patterns: Vec<String> = args.patterns.iter().map(unmark).collect();
     let folder = std::env::current_dir().context("cannot tell the current folder")?;
     let detected = || detect::detect(&folder).map(|(system, _)| system.into());
-    let system = args.build_system.or_else(detected);
+    // Only Buck2 has such a log, and its artifacts may lie where no project is.
+    let by_log = args.what_ran.is_some().then_some(BuildSystem::Buck2);
+    let system = args.build_system.or(by_log).or_else(detected);
     let request = match system.unwrap_or(BuildSystem::Cargo) {
         BuildSystem::Cargo => {
             if args.engine == Engine::Free {
@@ -210,9 +217,23 @@ pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
                 quiet: args.quiet,
             })
         }
-        BuildSystem::Buck2 => bail!(
-            "this is a Buck2 project, which this version cannot check; `--build-system bazel` or `--build-system cargo` takes it for another"
-        ),
+        BuildSystem::Buck2 => {
+            if !args.cargo.is_empty() {
+                bail!(
+                    "what stands behind `--` is for Cargo, and this is a Buck2 project; `--build-system cargo` takes it for a workspace of Cargo"
+                );
+            }
+            if args.engine == Engine::Free {
+                settings.strategies = vec![Strategy::Hollow];
+            }
+            Request::Buck2(buck2::Request {
+                folder,
+                patterns,
+                what_ran: args.what_ran,
+                deps: !args.no_deps,
+                quiet: args.quiet,
+            })
+        }
     };
     let interrupt = signals::watch()?;
     let progress = Progress::new(args.quiet);

@@ -77,7 +77,12 @@ pub(super) fn ask(
 }
 
 fn human(probed: &Probed) -> String {
-    let width = probed.rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    let width = probed
+        .rows
+        .iter()
+        .map(|row| row.name.len())
+        .max()
+        .unwrap_or(0);
     let mut text = format!(
         "\x1b[1mwhat moves an SVH of {}\x1b[0m\n",
         Escaped(probed.rustc.as_bytes())

@@ -39,9 +39,9 @@ pub fn kept_or_probed(
 /// The file for a compiler: by what it says of itself, and by its bytes.
 fn name(toolchain: &Toolchain) -> Option<PathBuf> {
     let digest = Digest::of_file(&toolchain.rustc).ok()?;
-    let (about, sysroot) = (&toolchain.about, &toolchain.sysroot);
+    let (about, sysroot) = (&toolchain.about, toolchain.sysroot.display());
     let (table, source) = (table::TABLE, table::SOURCE);
-    let key = format!("{FORM}\n{about}\n{sysroot:?}\n{digest}\n{table:?}\n{source}");
+    let key = format!("{FORM}\n{about}\n{sysroot}\n{digest}\n{table:?}\n{source}");
     Some(format!("{}.json", Digest::of(key.as_bytes())).into())
 }
 

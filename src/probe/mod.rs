@@ -161,11 +161,11 @@ pub fn probe(
     interrupt: &Interrupt,
 ) -> Result<Probed, ProbeError> {
     let tiny = Tiny::new(toolchain, interrupt)?;
-    let tries = table::TABLE.iter().flat_map(|row| {
+    let all = table::TABLE.iter().flat_map(|row| {
         let whats = row.tries.iter();
         whats.map(|what| (row.name, row.kind, *what))
     });
-    let queue = Mutex::new(tries);
+    let queue = Mutex::new(all);
     let next = || lock(&queue).next();
     let done: Mutex<BTreeMap<(&str, &str), Tried>> = Mutex::default();
     let failed: Mutex<Option<ProbeError>> = Mutex::default();
@@ -233,10 +233,24 @@ mod tests {
             "-Copt-level=3 -C opt_level=3 --codegen=opt-level=3 -O -Zno-codegen -Z no_codegen \
              -Lx -L dependency=y --cfg a --json=artifacts x.rs -Dwarnings -g",
         );
-        let found: Vec<&str> = found.iter().map(|own| own.as_deref().unwrap_or("")).collect();
+        let found: Vec<&str> = found
+            .iter()
+            .map(|own| own.as_deref().unwrap_or(""))
+            .collect();
         let expected = [
-            "-Copt-level", "-Copt-level", "-Copt-level", "-Copt-level", "-Zno-codegen",
-            "-Zno-codegen", "-L", "-L", "--cfg", "--json", "", "-D", "-Cdebuginfo",
+            "-Copt-level",
+            "-Copt-level",
+            "-Copt-level",
+            "-Copt-level",
+            "-Zno-codegen",
+            "-Zno-codegen",
+            "-L",
+            "-L",
+            "--cfg",
+            "--json",
+            "",
+            "-D",
+            "-Cdebuginfo",
         ];
         assert_eq!(found, expected);
     }

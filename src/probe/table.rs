@@ -85,7 +85,11 @@ pub fn place() -> &'static str {
 pub const TABLE: &[Row] = &[
     argument(
         "--emit",
-        &["--emit=link", "--emit=link,metadata", "--emit=dep-info,metadata,link"],
+        &[
+            "--emit=link",
+            "--emit=link,metadata",
+            "--emit=dep-info,metadata,link",
+        ],
     ),
     argument(
         "--json",
@@ -110,7 +114,10 @@ pub const TABLE: &[Row] = &[
     argument("-Ctarget-cpu", &["-Ctarget-cpu=native"]),
     argument("-Crelocation-model", &["-Crelocation-model=static"]),
     argument("-Cforce-frame-pointers", &["-Cforce-frame-pointers=yes"]),
-    argument("-Csymbol-mangling-version", &["-Csymbol-mangling-version=v0"]),
+    argument(
+        "-Csymbol-mangling-version",
+        &["-Csymbol-mangling-version=v0"],
+    ),
     argument("-Csplit-debuginfo", &["-Csplit-debuginfo=unpacked"]),
     argument("-Cinstrument-coverage", &["-Cinstrument-coverage"]),
     argument("-Cprefer-dynamic", &["-Cprefer-dynamic"]),
@@ -135,7 +142,10 @@ pub const TABLE: &[Row] = &[
     unstable("-Zthreads", &["-Zthreads=2"]),
     unstable("-Zembed-metadata", &["-Zembed-metadata=no"]),
     unstable("-Zalways-encode-mir", &["-Zalways-encode-mir"]),
-    variable("RUSTC_BOOTSTRAP", &["RUSTC_BOOTSTRAP=0", "RUSTC_BOOTSTRAP=1"]),
+    variable(
+        "RUSTC_BOOTSTRAP",
+        &["RUSTC_BOOTSTRAP=0", "RUSTC_BOOTSTRAP=1"],
+    ),
     variable("SOURCE_DATE_EPOCH", &["SOURCE_DATE_EPOCH=1"]),
     variable("LANG", &["LANG=de_DE.UTF-8"]),
     asked(ANY_VARIABLE, &["SVHCHECK_UNASKED=1", "SVHCHECK_ASKED=1"]),

@@ -60,7 +60,13 @@ enum Ended {
 
 /// Options of the reference of which there can be one only, or whose values add up: what is tried
 /// takes their place.
-const REPLACED: &[&str] = &["--crate-name", "--crate-type", "--emit", "--out-dir", "--edition"];
+const REPLACED: &[&str] = &[
+    "--crate-name",
+    "--crate-type",
+    "--emit",
+    "--out-dir",
+    "--edition",
+];
 
 /// Variables that a compiler needs to run: rustup's proxies, a linker, a compiler whose libraries
 /// lie elsewhere.
@@ -200,10 +206,10 @@ impl<'a> Tiny<'a> {
         ]);
         args.push("--out-dir", self.folder()?);
         let more = Args::new(added.args.clone());
-        let more_options = more.options();
+        let theirs = more.options();
         args.remove(|option| {
-            let same = |own: &&str| *own == option.name;
-            REPLACED.iter().any(|own| same(&own)) && more_options.iter().any(|own| same(&own.name))
+            let again = theirs.iter().any(|own| own.name == option.name);
+            again && REPLACED.contains(&option.name)
         });
         for arg in more.as_slice() {
             args.push_raw(arg);
@@ -211,7 +217,9 @@ impl<'a> Tiny<'a> {
         if !more.has(INPUT) {
             args.push_raw("src/lib.rs");
         }
-        let inherited = NEEDED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+        let inherited = NEEDED
+            .iter()
+            .filter_map(|name| Some((*name, std::env::var_os(name)?)));
         let mut command = Command::new(&self.toolchain.rustc);
         command
             .args(args.as_slice())
@@ -246,7 +254,9 @@ fn made(folder: &Path) -> io::Result<Option<PathBuf>> {
     let mut found: Vec<(usize, PathBuf)> = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let rank = kinds.iter().position(|kind| path.extension().is_some_and(|own| own == *kind));
+        let rank = kinds
+            .iter()
+            .position(|kind| path.extension().is_some_and(|own| own == *kind));
         found.extend(rank.map(|rank| (rank, path)));
     }
     found.sort();
@@ -256,7 +266,10 @@ fn made(folder: &Path) -> io::Result<Option<PathBuf>> {
 /// The first line that says what is wrong, as rustc writes it for people or as JSON.
 fn first_error(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
-    let line = text.lines().find(|line| line.starts_with("error")).or(text.lines().next());
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("error"))
+        .or(text.lines().next());
     let line = line.unwrap_or("it failed without a word");
     let parsed: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let message = parsed.as_ref().and_then(|own| own.get("message")?.as_str());

@@ -9,13 +9,16 @@
 
 mod artifact;
 mod bazel;
+mod buck2;
 mod check;
 mod diff;
 mod golden;
 mod inspect;
 mod interrupt;
 mod oracle;
+mod parity;
 mod patterns;
+mod probe;
 mod record;
 mod sandbox;
 mod sandbox_hostile;

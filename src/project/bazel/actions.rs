@@ -373,7 +373,7 @@ impl Compile {
         let weight = weight.map(|meta| meta.len()).sum();
         let opt_out = (self.kind == TargetKind::Lib).then(|| OptOut {
             paste: opt_out(&self.label, self.member, &package),
-            breaks,
+            breaks: Some(breaks),
         });
         let Wrapped { program, args, env } = self.full.command;
         let declared_env: BTreeSet<OsString> = env.keys().cloned().collect();
@@ -409,6 +409,7 @@ impl Compile {
                 })
             }),
             opt_out,
+            lets_through: None,
             package,
             id,
         }

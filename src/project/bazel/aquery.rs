@@ -32,6 +32,9 @@ pub enum GraphError {
     /// A message of another form.
     #[error("the action graph is not in the form of `analysis_v2.proto`: {0}")]
     Form(#[from] prost::DecodeError),
+    /// A saved graph cannot be read.
+    #[error("cannot read the action graph: {0}")]
+    Open(#[source] io::Error),
     /// A saved graph in none of the three forms.
     #[error(
         "`{}` is no action graph: save one with `bazel aquery --output=streamed_proto` (or `proto`, `jsonproto`)", .0.display()
@@ -220,7 +223,7 @@ impl Graph {
 
     /// Reads a graph that was saved in any of Bazel's three forms.
     pub fn open(path: &Path) -> Result<Self, GraphError> {
-        let bytes = fs_err::read(path)?;
+        let bytes = fs_err::read(path).map_err(GraphError::Open)?;
         let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
         let json = || serde_json::from_slice(&bytes).ok();
         let whole = match first {

@@ -14,7 +14,7 @@ use crate::rustc::args::Args;
 /// One of the two.
 #[derive(Debug, Clone)]
 pub struct Half {
-    /// What process_wrapper was told, without what only says where messages go; sorted.
+    /// What `process_wrapper` was told, without what only says where messages go; sorted.
     pub wrapper: Vec<OsString>,
     /// The compiler.
     pub program: PathBuf,
@@ -101,7 +101,9 @@ pub fn pairs(graph: &Graph) -> Result<Pairs, GraphError> {
             full: full.clone(),
         });
     }
-    pairs.split.sort_by(|a, b| (&a.label, &a.name).cmp(&(&b.label, &b.name)));
+    pairs
+        .split
+        .sort_by(|a, b| (&a.label, &a.name).cmp(&(&b.label, &b.name)));
     pairs.whole.sort();
     pairs.whole.dedup();
     pairs.unknown.sort();
