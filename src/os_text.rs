@@ -123,6 +123,23 @@ pub fn replace_all(text: &OsStr, from: &OsStr, to: &OsStr) -> OsString {
     OsString::from_vec(changed)
 }
 
+/// `text` as one word of `sh`.
+pub fn shell_word(text: &[u8]) -> OsString {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./=,:+@%".contains(byte);
+    if !text.is_empty() && text.iter().all(plain) {
+        return OsString::from_vec(text.to_vec());
+    }
+    let mut quoted = vec![b'\''];
+    for &byte in text {
+        match byte {
+            b'\'' => quoted.extend(b"'\\''"),
+            byte => quoted.push(byte),
+        }
+    }
+    quoted.push(b'\'');
+    OsString::from_vec(quoted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,5 +159,13 @@ mod tests {
         let text = serde_json::to_string(&sample).unwrap();
         assert_eq!(text, r#"["plain",[255,47,120]]"#);
         assert_eq!(serde_json::from_str::<Sample>(&text).unwrap().0, sample.0);
+    }
+
+    #[test]
+    fn words_of_sh_stay_one_word() {
+        assert_eq!(shell_word(b"/usr/lib"), "/usr/lib");
+        assert_eq!(shell_word(b"a b"), "'a b'");
+        assert_eq!(shell_word(b"it's"), "'it'\\''s'");
+        assert_eq!(shell_word(b""), "''");
     }
 }

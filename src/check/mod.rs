@@ -1,11 +1,13 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
+mod escapes;
 mod excerpt;
 mod expand;
 mod infection;
 mod judge;
 pub mod parity;
 mod place;
+mod policy;
 mod scripts;
 mod sides;
 mod undeclared;
@@ -25,8 +27,9 @@ use crate::plan::strategy::{SideEdits, Strategy};
 use crate::plan::variation::Variation;
 use crate::project::{self, Action, Build, RecordingError};
 use crate::replay::{self, ReplayError, Replayer};
-use crate::report::{CrateVerdict, NotChecked, Report, Summary, json};
+use crate::report::{CrateVerdict, Enforced, NotChecked, Report, Summary, json};
 use crate::rustc::toolchain::{Toolchain, ToolchainError};
+use crate::sandbox::{Mechanism, SandboxError};
 use crate::trace::ModuleCache;
 
 use judge::{Judge, Judged};
@@ -59,6 +62,8 @@ pub struct Settings {
     pub triage: bool,
     /// Longest time for one compile.
     pub timeout: Duration,
+    /// What confines compiles; `None` for the best that can be had.
+    pub sandbox: Option<Mechanism>,
 }
 
 /// Why a check came to no report.
@@ -78,6 +83,9 @@ pub enum CheckError {
         /// What went wrong.
         source: ReplayError,
     },
+    /// The sandbox that was asked for cannot be had.
+    #[error("no compile can run in the sandbox that `--sandbox` asks for: {0}")]
+    Sandbox(#[from] SandboxError),
     /// Interrupted before there was anything to report.
     #[error("interrupted")]
     Interrupted,
@@ -151,12 +159,15 @@ pub fn check(
     let tracer = tracer
         .map(|()| ModuleCache::new())
         .map_err(|error| error.to_string());
+    let possible = tracer.as_ref().map(|_| ()).map_err(String::as_str);
+    let chosen = policy::choose(settings.sandbox, possible)?;
     events.recorded(&build);
     let bench = Bench {
         build: &build,
         toolchain: &toolchain,
         settings,
         tracer: &tracer,
+        chosen: &chosen,
     };
     let judged = bench.judge_all(interrupt, events)?;
     events.finished();
@@ -170,6 +181,8 @@ struct Bench<'a> {
     settings: &'a Settings,
     /// What the tracer knows of mapped files, or why there is no tracer.
     tracer: &'a Result<ModuleCache, String>,
+    /// What confines runs.
+    chosen: &'a policy::Chosen,
 }
 
 impl Bench<'_> {
@@ -205,6 +218,7 @@ impl Bench<'_> {
                             settings: self.settings,
                             modules: self.tracer.as_ref().ok(),
                             slot,
+                            mechanism: self.chosen.mechanism,
                         };
                         let judged = judged.judge();
                         let failed = judged.is_err();
@@ -269,6 +283,10 @@ impl Bench<'_> {
             crates: Vec::new(),
             findings: Vec::new(),
             not_checked: self.not_checked(&judged),
+            sandbox: Enforced {
+                mechanism: self.chosen.mechanism.to_string(),
+                why: self.chosen.why.clone(),
+            },
             summary: Summary {
                 interrupted,
                 ..Summary::default()
@@ -318,6 +336,10 @@ impl Bench<'_> {
         }
         let scripts = self.build.unseen_scripts.iter();
         found.extend(scripts.map(|(what, why)| entry(what, why)));
+        if let Some(why) = &self.chosen.why {
+            let what = format!("containment beyond `{}`", self.chosen.mechanism);
+            found.push(entry(&what, why));
+        }
         if !self.settings.vary.contains(&Variation::BuildPath) {
             let why = "varied only for crates that ask for their place; `--vary default,build-path` does it for all";
             found.push(entry("the build path", why));

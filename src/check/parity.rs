@@ -12,7 +12,9 @@ use crate::probe::table::ANY_VARIABLE;
 use crate::probe::tiny::{Added, NEEDED, Tiny};
 use crate::probe::{self, Answer, Moves, ProbeError, Probed};
 use crate::project::bazel::pairs::{Half, Pairs, SplitCrate};
-use crate::report::{CrateVerdict, NotChecked, Report, StrategyVerdict, Summary, Verdict, json};
+use crate::report::{
+    CrateVerdict, Enforced, NotChecked, Report, StrategyVerdict, Summary, Verdict, json,
+};
 use crate::rustc::args::{Args, INPUT};
 
 /// The word that stands for this comparison where a report names strategies.
@@ -29,6 +31,10 @@ pub fn parity(pairs: &Pairs, probed: &Probed, tiny: &Tiny<'_>) -> Result<Report,
         rustc: probed.rustc.clone(),
         strategies: vec![NAME.to_owned()],
         variations: Vec::new(),
+        sandbox: Enforced {
+            mechanism: "none".to_owned(),
+            why: Some("nothing of the build was run".to_owned()),
+        },
         crates: Vec::new(),
         findings: Vec::new(),
         not_checked: vec![entry(

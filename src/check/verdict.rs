@@ -15,6 +15,7 @@ use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
 use super::excerpt;
 use super::judge::Judged;
+use super::policy::Escapes;
 use super::scripts::Checked;
 use super::words::{UNTIL, edit_name, help, message};
 
@@ -40,6 +41,10 @@ pub(super) struct Evidence {
     pub(super) script: Checked,
     /// Whether runs were watched.
     pub(super) watched: bool,
+    /// What tells an escape.
+    pub(super) escapes: Option<Escapes>,
+    /// Why runs that should have been in a sandbox were not.
+    pub(super) unconfined: Option<String>,
 }
 
 impl Compared {
@@ -127,6 +132,10 @@ pub(super) fn sum_up(
             .map(|(own, settings)| writer.harmless(*own, *settings)),
     );
     findings.extend(evidence.script.findings.iter().cloned());
+    findings.extend(writer.escapes(compared));
+    if let Some(why) = &evidence.unconfined {
+        unknown.insert(format!("its compiles ran without the sandbox: {why}"));
+    }
     let strategies = compared.iter().map(|own| {
         let verdict = match own.verdict() {
             // Nondeterminism is the crate's, not the strategy's: a pair that came out equal while
@@ -152,7 +161,8 @@ pub(super) fn sum_up(
         .then_some(Verdict::Inconclusive);
     let worst = strategies.values().map(|own| own.verdict).chain(open).max();
     let verdict = worst.unwrap_or(Verdict::Safe);
-    let escapes = evidence.sightings.iter().any(is_escape);
+    let escapes = evidence.escapes.as_ref();
+    let escapes = escapes.is_some_and(|own| own.any(&evidence.sightings));
     let hermeticity = if escapes { "escapes" } else { "hermetic" };
     let verdict = CrateVerdict {
         id: action.id.clone(),
@@ -171,14 +181,6 @@ pub(super) fn sum_up(
         root,
         unknown: unknown.into_iter().collect(),
     }
-}
-
-/// Whether it reaches beyond what the crate declared.
-fn is_escape(seen: &Sighting) -> bool {
-    matches!(
-        seen.what,
-        What::Read(_) | What::List(_) | What::Write(_) | What::Exec(_) | What::Network
-    )
 }
 
 /// Writes the findings of one crate.
@@ -299,27 +301,27 @@ impl Writer<'_> {
         let mut found: Vec<String> = self
             .asking(*variation)
             .filter(|own| cause.modules.contains(&own.module))
-            .map(|own| {
-                let who = self.package_of(&own.module).unwrap_or_default();
-                let place = own
-                    .function
-                    .as_ref()
-                    .map(|name| format!(" in `{name}`"))
-                    .unwrap_or_default();
-                let program = own
-                    .program
-                    .as_ref()
-                    .map(|own| format!(", through `{}`", own.display()));
-                format!(
-                    "{who} {}{place}{}",
-                    self.words(&own.what),
-                    program.unwrap_or_default()
-                )
-            })
+            .map(|own| self.sentence(own))
             .collect();
         found.dedup();
         found.truncate(4);
         found
+    }
+
+    /// Who asked what, where and through which program.
+    pub(super) fn sentence(&self, own: &Sighting) -> String {
+        let who = self.package_of(&own.module).unwrap_or_default();
+        let place = own
+            .function
+            .as_ref()
+            .map(|name| format!(" in `{name}`"))
+            .unwrap_or_default();
+        let program = own
+            .program
+            .as_ref()
+            .map(|own| format!(", through `{}`", own.display()));
+        let what = self.words(&own.what);
+        format!("{who} {what}{place}{}", program.unwrap_or_default())
     }
 
     fn words(&self, what: &What) -> String {
@@ -339,6 +341,7 @@ impl Writer<'_> {
                 format!("runs `{}`", words.join(" "))
             }
             What::Network => "uses the network".to_owned(),
+            What::Process => "reaches for another process".to_owned(),
             What::Uname => "asks for the host's or kernel's name".to_owned(),
             What::Cpus => "counts processors".to_owned(),
             What::Pid => "asks for a process or thread number".to_owned(),
@@ -349,7 +352,7 @@ impl Writer<'_> {
     }
 
     /// A path as the report names it: relative to the package or workspace where it lies in one.
-    fn place(&self, path: &Path) -> String {
+    pub(super) fn place(&self, path: &Path) -> String {
         let roots = [
             &self.action.package.root,
             &self.build.root,
@@ -429,8 +432,7 @@ impl Writer<'_> {
         let of_module = |own: &&Sighting| own.module == module && own.function.is_some();
         let mut seen = self.evidence.sightings.iter().filter(of_module);
         let seen = seen.find(|own| is_about(&own.what, fault));
-        let made = |own: &&Action| own.outputs.iter().any(|path| path == module);
-        let made_by = self.build.actions.iter().find(made);
+        let made_by = self.made(module);
         let library = made_by.is_some_and(|own| own.kind == TargetKind::Lib);
         let (location, source) = self.located(seen);
         Culprit {
@@ -461,9 +463,14 @@ impl Writer<'_> {
         (Some(shown), source)
     }
 
-    fn package_of(&self, module: &Path) -> Option<String> {
+    /// The compile that made a file.
+    pub(super) fn made(&self, module: &Path) -> Option<&Action> {
         let has = |own: &&Action| own.outputs.iter().any(|path| path == module);
-        let action = self.build.actions.iter().find(has)?;
+        self.build.actions.iter().find(has)
+    }
+
+    pub(super) fn package_of(&self, module: &Path) -> Option<String> {
+        let action = self.made(module)?;
         Some(action.package.shown())
     }
 

@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::progress::Progress;
 use super::shell::Shell;
 use super::signals;
+use super::trace::sandbox::Wish;
 use crate::check::{self, CheckError, Settings};
 use crate::plan::Edit;
 use crate::plan::strategy::{self, SideEdits, Strategy};
@@ -102,6 +103,10 @@ pub struct Args {
     /// End a compile that takes longer
     #[arg(long, default_value_t = 1800, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
+
+    /// Let macros see only what their crate declares, and no network
+    #[arg(long, value_enum, default_value_t = Wish::Auto, value_name = "MECHANISM")]
+    sandbox: Wish,
 
     /// Form of the report
     #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -312,6 +317,7 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         jobs: args.jobs.map_or(cores, usize::from),
         triage: args.triage,
         timeout: Duration::from_secs(args.timeout),
+        sandbox: args.sandbox.mechanism(),
     })
 }
 

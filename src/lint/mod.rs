@@ -20,6 +20,7 @@ const PAGES: &[&str] = &[
     include_str!("../../lints/build-script-writes-outside-out-dir.md"),
     include_str!("../../lints/macro-reads-env.md"),
     include_str!("../../lints/macro-reads-undeclared-file.md"),
+    include_str!("../../lints/sandbox-escape.md"),
     include_str!("../../lints/svh-flag-mismatch.md"),
     include_str!("../../lints/svh-infected.md"),
     include_str!("../../lints/svh-unstable.md"),

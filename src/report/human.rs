@@ -310,8 +310,9 @@ fn write_last_line(out: &mut String, report: &Report) -> std::fmt::Result {
     if safe == total {
         return writeln!(
             out,
-            "{GREEN}{total} {crates} safe{PLAIN} under {strategies} ({})",
-            escaped(&report.rustc)
+            "{GREEN}{total} {crates} safe{PLAIN} under {strategies} ({}; sandbox: {})",
+            escaped(&report.rustc),
+            escaped(&report.sandbox.mechanism)
         );
     }
     let others = Verdict::ALL
@@ -323,9 +324,10 @@ fn write_last_line(out: &mut String, report: &Report) -> std::fmt::Result {
         .collect();
     writeln!(
         out,
-        "{safe} of {total} {crates} safe, {} under {strategies} ({})",
+        "{safe} of {total} {crates} safe, {} under {strategies} ({}; sandbox: {})",
         others.join(", "),
-        escaped(&report.rustc)
+        escaped(&report.rustc),
+        escaped(&report.sandbox.mechanism)
     )
 }
 

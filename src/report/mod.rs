@@ -87,6 +87,15 @@ pub struct CrateVerdict {
     pub hermeticity: Option<String>,
 }
 
+/// What confined the compiles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enforced {
+    /// `namespaces`, `landlock` or `none`.
+    pub mechanism: String,
+    /// Why it is not `namespaces` and what it does not enforce, in a line.
+    pub why: Option<String>,
+}
+
 /// Something that the report says nothing about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NotChecked {
@@ -120,6 +129,8 @@ pub struct Report {
     pub strategies: Vec<String>,
     /// Variations that were applied.
     pub variations: Vec<String>,
+    /// What confined the compiles that load macros.
+    pub sandbox: Enforced,
     /// Every judged crate, sorted by id.
     pub crates: Vec<CrateVerdict>,
     /// Findings, sorted by crate, the most telling of each first.

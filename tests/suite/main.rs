@@ -13,6 +13,7 @@ mod buck2;
 mod check;
 mod diff;
 mod golden;
+mod hostile;
 mod inspect;
 mod interrupt;
 mod oracle;

@@ -27,7 +27,7 @@ impl ScriptTrial<'_> {
         };
         // A cargo that the script started keeps its own books.
         let books =
-            |own: &Sighting, path: &Path| own.program.is_some() && self.is_known(path, false);
+            |own: &Sighting, path: &Path| own.program.is_some() && self.watch.knows(path, false);
         let written = |own: &&Sighting| matches!(&own.what, What::Write(path) if outside(path) && !books(own, path));
         let mut written = seen.iter().filter(written);
         let first = written.next()?;
@@ -89,7 +89,7 @@ impl ScriptTrial<'_> {
     }
 
     /// A finding about something that the script was seen to do.
-    fn seen(&self, id: &str, sighting: &Sighting, message: &str, help: &str) -> Finding {
+    pub(super) fn seen(&self, id: &str, sighting: &Sighting, message: &str, help: &str) -> Finding {
         Finding {
             lint: id.to_owned(),
             level: lint::page(id).map_or(Level::Deny, |page| page.level),
@@ -202,7 +202,7 @@ impl ScriptTrial<'_> {
         }
     }
 
-    fn place(&self, path: &Path) -> String {
+    pub(super) fn place(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.script.package.root);
         below.unwrap_or(path).display().to_string()
     }

@@ -313,6 +313,11 @@ fn kind(args: &Args) -> TargetKind {
     }
 }
 
+/// A path without links, which may lead through what a sandbox does not show.
+fn resolved(path: PathBuf) -> PathBuf {
+    path.canonicalize().unwrap_or(path)
+}
+
 /// Labels of the main repository as users write them.
 pub(super) fn plain_label(label: String) -> String {
     let main = label
@@ -385,7 +390,7 @@ impl Compile {
                 .unwrap_or_default()
                 .to_owned(),
             kind: self.kind,
-            program: root.join(program),
+            program: resolved(root.join(program)),
             out_dir: env.get(OsStr::new("OUT_DIR")).map(PathBuf::from),
             args,
             env,

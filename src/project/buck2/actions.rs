@@ -273,6 +273,7 @@ fn inputs(command: &Wrapped, root: &Path, folder: &Path) -> BTreeSet<PathBuf> {
             .all(|part| matches!(part, Component::Normal(_)));
         if is_plain && path.components().next().is_some() && root.join(path).exists() {
             found.insert(path.to_path_buf());
+            found.extend(links(&root.join(path), root));
         }
     };
     for option in command.args.options() {
@@ -301,6 +302,19 @@ fn inputs(command: &Wrapped, root: &Path, folder: &Path) -> BTreeSet<PathBuf> {
         add(&command.program);
     }
     found
+}
+
+/// What the links in a folder lead to, relative to the project's root: Buck2 gathers sources and
+/// dependencies in folders of links.
+fn links(folder: &Path, root: &Path) -> Vec<PathBuf> {
+    let walk = walkdir::WalkDir::new(folder).follow_links(false);
+    let links = walk.into_iter().filter_map(Result::ok);
+    let links = links.filter(walkdir::DirEntry::path_is_symlink);
+    let targets = links.filter_map(|entry| entry.path().canonicalize().ok());
+    let root = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
+    targets
+        .filter_map(|path| Some(path.strip_prefix(&root).ok()?.to_path_buf()))
+        .collect()
 }
 
 /// The folder of a crate's sources: that of its root file, or the one around a folder `src`, from
