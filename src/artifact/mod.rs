@@ -202,6 +202,15 @@ impl Artifact {
         }
     }
 
+    /// The variables of a shared library or program that its code can write, by their demangled
+    /// names, sorted; none where the symbols were stripped.
+    pub fn variables(&self) -> Result<Vec<String>, ArtifactError> {
+        match self.kind {
+            Kind::Object(_) => object::variables(&self.path, self.bytes()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Where the metadata stands in the file: exactly the blob's bytes without any wrapping, or what
     /// it is compressed to.
     pub fn metadata_range(&self) -> Result<Range<usize>, ArtifactError> {

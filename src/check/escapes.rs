@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::attribute::{Cause, Fault};
-use crate::lint::{Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Finding, Grade, Traced};
 use crate::plan::variation::Variation;
 use crate::replay::sight::{Sighting, What};
 
+use super::traced;
 use super::verdict::{Compared, Writer};
 
 /// What is said, and advised, where only other processes were reached for.
@@ -58,7 +59,8 @@ impl Writer<'_> {
         let mut found: Vec<Finding> = Vec::new();
         for ((module, grade, elsewhere), seen) in groups {
             let names = seen.iter().filter_map(|own| self.name(&own.what)).collect();
-            let mut sentences: Vec<String> = seen.iter().map(|own| self.sentence(own)).collect();
+            let trace = traced::cut(seen.iter().map(|own| self.traced(own)));
+            let mut sentences: Vec<String> = trace.iter().map(traced::sentence).collect();
             sentences.extend(seen.iter().filter_map(|own| called_by(own)));
             // A function is known where the code itself asked; of a program, who started it.
             let first = seen.iter().find(|own| own.function.is_some());
@@ -70,14 +72,14 @@ impl Writer<'_> {
                 location,
                 source,
             };
-            let template = self.template(culprit);
+            let template = self.template(culprit, trace);
             let mut finding = escapes.finding(template, grade, names, sentences);
             if seen.iter().all(|own| own.what == What::Process) {
                 PROCESSES.0.clone_into(&mut finding.message);
                 PROCESSES.1.clone_into(&mut finding.help);
             }
             if elsewhere {
-                finding.level = Level::Allow;
+                finding.aside = Some("another finding tells of it");
                 "nothing more: another finding tells of it".clone_into(&mut finding.help);
             }
             found.push(finding);
@@ -98,19 +100,11 @@ impl Writer<'_> {
         }
     }
 
-    fn template(&self, culprit: Culprit) -> Finding {
+    fn template(&self, culprit: Culprit, trace: Vec<Traced>) -> Finding {
         Finding {
-            lint: String::new(),
-            level: Level::Warn,
-            grade: Grade::Confirmed,
-            krate: self.action.id.clone(),
             culprit: Some(culprit),
-            factor: None,
-            names: Vec::new(),
-            message: String::new(),
-            expansion: None,
-            evidence: Vec::new(),
-            help: String::new(),
+            trace,
+            ..Finding::new("sandbox-escape", Grade::Confirmed, &self.action.id)
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::policy::{Declared, Escapes};
 use super::sides::{Made, Sides, file_name, keep};
 use super::verdict::{self, Compared, Evidence};
-use super::{Engine, Settings, expand, place, scripts, undeclared};
+use super::{Engine, Settings, artifacts, expand, place, scripts, undeclared};
 use crate::artifact::metadata::{CrateRoot, Svh};
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, World};
 use crate::compare;
@@ -106,13 +106,11 @@ impl Judge<'_> {
         evidence.unconfined = doubts.given_up;
         evidence.sightings = sides.seen();
         evidence.watched = self.modules.is_some();
-        Ok(verdict::sum_up(
-            self.action,
-            self.build,
-            &compared,
-            &evidence,
-            sides.into_root(),
-        ))
+        let of_artifact = artifacts::look(self, &sides, &evidence.script)?;
+        let root = sides.into_root();
+        let mut judged = verdict::sum_up(self.action, self.build, &compared, &evidence, root);
+        judged.findings.extend(of_artifact);
+        Ok(judged)
     }
 
     /// Whether nothing but rustc had a say in the crate: no macro, no build script, no place that
@@ -181,6 +179,7 @@ impl Judge<'_> {
         let mut declared = self.action.declared_files();
         declared.extend(self.action.out_dir.clone());
         declared.extend(self.action.manifests());
+        declared.extend(self.settings.inputs_of(&self.action.id).cloned());
         Watch {
             modules: modules.clone(),
             suspects: Arc::new(macros.flat_map(|own| own.outputs.iter().cloned()).collect()),
@@ -397,8 +396,9 @@ impl Judge<'_> {
         let seen = sides.seen();
         let foreign = |own: &&Sighting| match &own.what {
             What::Read(path) | What::List(path) => {
-                !undeclared::is_of_system(self.action, &self.build.root, own, path)
-                    && !(own.program.is_some() && watch.knows(path, true))
+                let system = undeclared::is_of_system(self.action, &self.build.root, own, path);
+                let tool = own.program.is_some() && watch.knows(path, true);
+                !system && !tool
             }
             _ => own.program.is_none(),
         };

@@ -1,8 +1,11 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
+mod artifacts;
 mod escapes;
 mod excerpt;
 mod expand;
+mod hazards;
+mod hints;
 mod infection;
 mod judge;
 pub mod parity;
@@ -10,10 +13,12 @@ mod place;
 mod policy;
 mod scripts;
 mod sides;
+mod traced;
 mod undeclared;
 mod verdict;
 mod words;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -23,11 +28,13 @@ use std::time::Duration;
 use fs_err::File;
 
 use crate::interrupt::Interrupt;
+use crate::lint::levels::{CrateGlob, Levels};
+use crate::lint::offenders::{self, Offender};
 use crate::plan::strategy::{SideEdits, Strategy};
 use crate::plan::variation::Variation;
 use crate::project::{self, Action, Build, RecordingError};
 use crate::replay::{self, ReplayError, Replayer};
-use crate::report::{CrateVerdict, Enforced, NotChecked, Report, Summary, json};
+use crate::report::{self, CrateVerdict, Enforced, NotChecked, Report, Summary, json};
 use crate::rustc::toolchain::{Toolchain, ToolchainError};
 use crate::sandbox::{Mechanism, SandboxError};
 use crate::trace::ModuleCache;
@@ -64,6 +71,31 @@ pub struct Settings {
     pub timeout: Duration,
     /// What confines compiles; `None` for the best that can be had.
     pub sandbox: Option<Mechanism>,
+    /// What was typed, for the report to say how to repeat it.
+    pub command: report::Command,
+    /// The level of each finding.
+    pub levels: Levels,
+    /// Crates that are known to be at fault.
+    pub offenders: Vec<Offender>,
+    /// Files that the user declares, although the build does not.
+    pub inputs: Vec<Inputs>,
+}
+
+/// Files that crates may read although the build does not declare them.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// The crates.
+    pub krate: CrateGlob,
+    /// The files, absolute; a folder stands for all in it.
+    pub files: BTreeSet<PathBuf>,
+}
+
+impl Settings {
+    /// The files that are declared for a crate.
+    fn inputs_of(&self, id: &str) -> impl Iterator<Item = &PathBuf> {
+        let of_crate = self.inputs.iter().filter(move |own| own.krate.matches(id));
+        of_crate.flat_map(|own| &own.files)
+    }
 }
 
 /// Why a check came to no report.
@@ -291,11 +323,21 @@ impl Bench<'_> {
                 interrupted,
                 ..Summary::default()
             },
+            command: Some(self.settings.command.clone()),
         };
         for judged in infection::spread(self.build, judged) {
             report.crates.push(judged.verdict);
             report.findings.extend(judged.findings);
         }
+        let wanted: BTreeSet<&str> = self.build.wanted().map(|own| own.id.as_str()).collect();
+        let mut fit = artifacts::fit(self.build);
+        fit.retain(|own| wanted.contains(own.krate.as_str()));
+        report.findings.extend(fit);
+        for finding in &mut report.findings {
+            hints::look(self.build, finding);
+            offenders::advise(&self.settings.offenders, finding);
+        }
+        self.settings.levels.apply(&mut report.findings);
         report.finish();
         report
     }

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::levels::Levels;
+use crate::lint::{Culprit, CulpritKind, Finding, Grade};
 use crate::probe::table::ANY_VARIABLE;
 use crate::probe::tiny::{Added, NEEDED, Tiny};
 use crate::probe::{self, Answer, Moves, ProbeError, Probed};
@@ -20,8 +21,13 @@ use crate::rustc::args::{Args, INPUT};
 /// The word that stands for this comparison where a report names strategies.
 pub const NAME: &str = "parity";
 
-/// Compares the command lines of every pair.
-pub fn parity(pairs: &Pairs, probed: &Probed, tiny: &Tiny<'_>) -> Result<Report, ProbeError> {
+/// Compares the command lines of every pair. `levels` says how findings count.
+pub fn parity(
+    pairs: &Pairs,
+    probed: &Probed,
+    tiny: &Tiny<'_>,
+    levels: &Levels,
+) -> Result<Report, ProbeError> {
     let entry = |what: &str, why: &str| NotChecked {
         what: what.to_owned(),
         why: why.to_owned(),
@@ -42,6 +48,7 @@ pub fn parity(pairs: &Pairs, probed: &Probed, tiny: &Tiny<'_>) -> Result<Report,
             "nothing was built: only arguments and variables were compared; `svhcheck //...` compiles",
         )],
         summary: Summary::default(),
+        command: None,
     };
     for label in &pairs.whole {
         let why = "one action makes all of it, so there are no two command lines";
@@ -81,6 +88,7 @@ pub fn parity(pairs: &Pairs, probed: &Probed, tiny: &Tiny<'_>) -> Result<Report,
         }
         report.crates.push(krate(&id, &pair.name, verdict));
     }
+    levels.apply(&mut report.findings);
     report.finish();
     Ok(report)
 }
@@ -362,17 +370,12 @@ fn shared(pair: &SplitCrate, difference: &Difference) -> Added {
 }
 
 fn finding(id: &str, difference: &Difference, evidence: &str, rustc: &str) -> Finding {
-    let lint = "svh-flag-mismatch";
     let name = &difference.name;
     let kind = match difference.what {
         What::Variable => "variable",
         _ => "argument",
     };
     Finding {
-        lint: lint.to_owned(),
-        level: lint::page(lint).map_or(Level::Deny, |page| page.level),
-        grade: Grade::Hazard,
-        krate: id.to_owned(),
         culprit: Some(Culprit {
             package: None,
             kind: CulpritKind::Flags,
@@ -383,9 +386,9 @@ fn finding(id: &str, difference: &Difference, evidence: &str, rustc: &str) -> Fi
         factor: Some(name.clone()),
         names: vec![name.clone()],
         message: format!("its two actions differ in the {kind} `{name}`, which moves the SVH"),
-        expansion: None,
         evidence: vec![difference.sentence(), format!("{evidence} ({rustc})")],
         help: format!("give `{name}` the same value in both actions, or leave it out of both"),
+        ..Finding::new("svh-flag-mismatch", Grade::Hazard, id)
     }
 }
 
@@ -405,5 +408,7 @@ fn krate(id: &str, name: &str, verdict: Verdict) -> CrateVerdict {
         strategies: [(NAME.to_owned(), strategy)].into(),
         infected_by: Vec::new(),
         hermeticity: None,
+        manifest: None,
+        loads: Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::attribute::Answer;
-use crate::lint::{self, Finding, Grade, Level};
+use crate::lint::{Finding, Grade};
 use crate::os_text::normalized;
 use crate::plan::Trial;
 use crate::plan::variation::Change;
@@ -406,20 +406,16 @@ impl Escapes {
         paths: BTreeSet<String>,
         sentences: Vec<String>,
     ) -> Finding {
-        let id = "sandbox-escape";
-        let (level, message, help) = match grade {
+        let (message, help) = match grade {
             Grade::Confirmed => (
-                lint::page(id).map_or(Level::Warn, |page| page.level),
                 "a macro reaches beyond what the crate declares, and the output depends on it",
                 "declare what it needs among the inputs of the target, or make the macro do without it",
             ),
             Grade::Hazard => (
-                lint::page(id).map_or(Level::Warn, |page| page.level),
                 "a macro writes files that are not the compile's own",
                 "make the macro write to OUT_DIR or nowhere: a sandbox or a remote machine refuses it, or throws it away",
             ),
             Grade::Harmless => (
-                Level::Allow,
                 "a macro reaches beyond what the crate declares, without effect so far",
                 "nothing to do, as far as these runs could tell; a sandbox refuses it",
             ),
@@ -436,13 +432,9 @@ impl Escapes {
             evidence.push(sentence.clone());
         }
         Finding {
-            lint: id.to_owned(),
-            level,
             grade,
-            factor: None,
             names,
             message: message.to_owned(),
-            expansion: None,
             evidence,
             help: help.to_owned(),
             ..template

@@ -38,6 +38,11 @@ impl Made {
     pub(super) fn svh(&self) -> Option<Svh> {
         self.root.as_ref().map(|root| root.svh)
     }
+
+    /// The file that was made.
+    pub(super) fn artifact(&self) -> Option<&Path> {
+        self.artifact.as_deref()
+    }
 }
 
 /// Runs compiles of one crate and remembers them.

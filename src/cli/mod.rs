@@ -3,15 +3,23 @@
 //! The only module that prints, and the only user of `anyhow`. One file per command, each with an
 //! `Args` struct (what was typed) and a `run` function (what it means).
 
+mod baseline;
 pub mod check;
 mod diff;
 pub mod exit;
+mod explain;
+mod init;
 mod inspect;
+mod levels;
+mod lints;
+mod outputs;
 mod parity;
 mod probe;
 pub mod progress;
+mod report;
 pub mod shell;
 pub mod signals;
+mod system;
 mod toolchains;
 mod trace;
 mod verify;
@@ -57,6 +65,16 @@ enum Command {
     Diff(diff::Args),
     /// Foretell from artifacts whether rustc can use them together
     Verify(verify::Args),
+    /// Show a saved report again, in any form
+    Report(report::Args),
+    /// List the lints with their levels and groups
+    Lints(lints::Args),
+    /// Show a lint's page, or tell what an error of rustc (E0460, E0463) is about
+    Explain(explain::Args),
+    /// Write a commented svhcheck.toml
+    Init(init::Args),
+    /// Write down what is found now, so that only new findings fail
+    Baseline(baseline::Args),
     /// Ask a rustc which arguments and variables move an SVH
     Probe(probe::Args),
     /// Compare the two command lines of each crate in a pipelined Bazel build, without building
@@ -86,6 +104,11 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Trace(args)) => trace::run(args, shell),
         Some(Command::Diff(args)) => diff::run(&args, shell),
         Some(Command::Verify(args)) => verify::run(&args, shell),
+        Some(Command::Report(args)) => report::run(&args, shell),
+        Some(Command::Lints(args)) => lints::run(&args, shell),
+        Some(Command::Explain(args)) => explain::run(&args, shell),
+        Some(Command::Init(args)) => init::run(&args, shell),
+        Some(Command::Baseline(args)) => baseline::run(args, shell),
         Some(Command::Probe(args)) => probe::run(&args, shell),
         Some(Command::Parity(args)) => parity::run(&args, shell),
     }

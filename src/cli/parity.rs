@@ -1,24 +1,25 @@
 //! `svhcheck parity`: whether the two actions of each crate have command lines that agree.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 
 use super::exit::Exit;
+use super::levels::LevelArgs;
+use super::outputs::{self, Outputs};
 use super::shell::Shell;
-use super::{probe as asking, signals};
+use super::{check, probe as asking, signals};
 use crate::check::parity::parity;
 use crate::interrupt::Interrupt;
+use crate::lint::levels::Levels;
 use crate::probe::tiny::Tiny;
 use crate::project::bazel::aquery::Graph;
 use crate::project::bazel::pairs::{self, Pairs};
 use crate::project::bazel::{self, BazelError};
 use crate::project::detect::{self, System};
-use crate::report::human::{self, Detail};
-use crate::report::{Report, json};
+use crate::report::Report;
 use crate::rustc::toolchain::Toolchain;
 
 /// What was typed.
@@ -46,9 +47,19 @@ pub(super) struct Args {
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     bazel_flag: Vec<OsString>,
 
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[command(flatten)]
+    levels: LevelArgs,
+
+    /// The configuration [default: svhcheck.toml here or above, up to the workspace's root]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Read no configuration
+    #[arg(long, conflicts_with = "config")]
+    no_config: bool,
+
+    #[command(flatten)]
+    outputs: Outputs,
 
     /// Only findings and the last line
     #[arg(long, short, conflicts_with = "verbose")]
@@ -59,31 +70,16 @@ pub(super) struct Args {
     verbose: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Human,
-    Json,
-}
-
 /// Compares and prints the report.
 pub(super) fn run(args: &Args, shell: &mut Shell) -> anyhow::Result<Exit> {
+    args.outputs.check()?;
     let interrupt = signals::watch()?;
     let report = match compare(args, shell, &interrupt) {
         Err(_) if interrupt.is_set() => return Ok(Exit::Interrupted),
         report => report?,
     };
-    let text = match args.format {
-        Format::Json => json::render(&report),
-        Format::Human => {
-            let detail = match (args.quiet, args.verbose) {
-                (true, _) => Detail::Quiet,
-                (_, true) => Detail::Verbose,
-                _ => Detail::Normal,
-            };
-            human::render(&report, detail)
-        }
-    };
-    shell.out().write_all(text.as_bytes())?;
+    let detail = outputs::detail(args.quiet, args.verbose);
+    args.outputs.write(&report, detail, shell)?;
     Ok(if report.denied() {
         Exit::Findings
     } else if report.incomplete() {
@@ -94,6 +90,7 @@ pub(super) fn run(args: &Args, shell: &mut Shell) -> anyhow::Result<Exit> {
 }
 
 fn compare(args: &Args, shell: &mut Shell, interrupt: &Interrupt) -> anyhow::Result<Report> {
+    let levels = levels(args, shell)?;
     let (graph, root) = graph(args, interrupt)?;
     let pairs = pairs::pairs(&graph).map_err(BazelError::from)?;
     if pairs.split.is_empty() && pairs.whole.is_empty() && pairs.unknown.is_empty() {
@@ -107,7 +104,21 @@ fn compare(args: &Args, shell: &mut Shell, interrupt: &Interrupt) -> anyhow::Res
     let toolchain = toolchain(args, &pairs, root, shell)?;
     let probed = asking::ask(&toolchain, None, interrupt)?;
     let tiny = Tiny::new(&toolchain, interrupt)?;
-    Ok(parity(&pairs, &probed, &tiny)?)
+    Ok(parity(&pairs, &probed, &tiny, &levels)?)
+}
+
+/// What the configuration and the command line say of levels.
+fn levels(args: &Args, shell: &mut Shell) -> anyhow::Result<Levels> {
+    let folder = std::env::current_dir().context("cannot tell the current folder")?;
+    let config = check::config(args.config.as_deref(), args.no_config, &folder)?;
+    let (typed, notes) = args.levels.rules()?;
+    if !args.quiet {
+        for note in config.notes.iter().chain(&notes) {
+            shell.note(note);
+        }
+    }
+    let rules = config.rules.into_iter().chain(typed).collect();
+    Ok(Levels::new(rules, config.allowed, check::today()))
 }
 
 /// The saved graph, or the workspace's with the folder to which its paths are relative.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::artifact::{CrateDep, CrateRoot, DepKind, Svh};
+use crate::artifact::{Artifact, CrateDep, CrateRoot, DepKind, Kind, Svh};
 
 /// What a file can be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +35,25 @@ impl Form {
             Self::Metadata => "rmeta",
             Self::Dylib => "dylib",
             Self::ProcMacro => "proc macro",
+        }
+    }
+
+    /// What an artifact can be used for, by what it holds.
+    pub fn of(artifact: &Artifact, root: &CrateRoot) -> Self {
+        match artifact.kind() {
+            Kind::Archive => {
+                let metadata = |name: &[u8]| name.starts_with(b"lib.rmeta");
+                let mut members = artifact.members().map_while(Result::ok);
+                // Up to rustc 1.40 the metadata had another name, and hollow rlibs did not exist.
+                if members.all(|member| metadata(member.name)) {
+                    Self::Hollow
+                } else {
+                    Self::Rlib
+                }
+            }
+            Kind::Metadata => Self::Metadata,
+            _ if root.is_proc_macro == Some(true) => Self::ProcMacro,
+            _ => Self::Dylib,
         }
     }
 

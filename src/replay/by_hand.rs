@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::os_text::shell_word;
+use crate::os_text;
 use crate::plan::variation::Change;
 use crate::project::Action;
 use crate::rustc::args::Args;
@@ -163,7 +163,7 @@ impl Text {
 }
 
 fn word(text: impl AsRef<OsStr>) -> OsString {
-    shell_word(text.as_ref().as_bytes())
+    os_text::word(text.as_ref().as_bytes())
 }
 
 /// A change as `svhcheck trace --inject` reads it; `None` for what is changed in other ways, and for

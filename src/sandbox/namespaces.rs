@@ -16,7 +16,7 @@ use nix::unistd::{getegid, geteuid};
 use super::op::{Access, Op, Resource, c_path};
 use super::view::{self, Item, View};
 use super::{Limits, Policy, Prepared, SandboxError};
-use crate::os_text::shell_word as word;
+use crate::os_text::word;
 
 /// Where the new root may be put together: an existing folder, of which the policy shows nothing.
 const PLACES: &[&str] = &[

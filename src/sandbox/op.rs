@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::os_text::shell_word as word;
+use crate::os_text::word;
 
 /// A step. Everything it needs was made before the fork.
 #[derive(Debug)]

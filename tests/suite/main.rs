@@ -9,18 +9,24 @@
 
 mod artifact;
 mod bazel;
+mod browser;
 mod buck2;
 mod check;
 mod diff;
+mod explain;
+mod formats;
 mod golden;
 mod hostile;
+mod html;
 mod inspect;
 mod interrupt;
+mod levels;
 mod oracle;
 mod parity;
 mod patterns;
 mod probe;
 mod record;
+mod reports;
 mod sandbox;
 mod sandbox_hostile;
 mod strategies;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Checked, ScriptTrial};
 use crate::check::escapes::called_by;
 use crate::check::policy::MAX_PATHS;
-use crate::lint::{self, Finding, Grade, Level};
+use crate::lint::{Finding, Grade};
 use crate::replay::ReplayError;
 use crate::replay::script::ScriptRun;
 use crate::replay::sight::{Sighting, What};
@@ -101,7 +101,6 @@ impl ScriptTrial<'_> {
                 "nothing to do, as far as these runs could tell; a sandbox refuses it",
             );
             finding.grade = Grade::Harmless;
-            finding.level = Level::Allow;
             let told = |own: &Finding| {
                 own.lint == "build-script-reads-undeclared-file" && own.culprit == finding.culprit
             };
@@ -111,8 +110,8 @@ impl ScriptTrial<'_> {
                 "print `cargo::rerun-if-changed=PATH` for what it reads, or let it do without"
                     .clone_into(&mut finding.help);
                 finding.evidence.push(moved.clone());
-                if !others.iter().any(told) {
-                    finding.level = lint::page(id).map_or(Level::Warn, |page| page.level);
+                if others.iter().any(told) {
+                    finding.aside = Some("another finding tells of it");
                 }
             }
             let mut names: Vec<String> = seen.iter().filter_map(|own| self.name(own)).collect();

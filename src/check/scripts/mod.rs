@@ -16,7 +16,7 @@ use super::policy::{self, Declared, cargo_home};
 use super::sides::Sides;
 use super::undeclared;
 use crate::attribute::{self, Answer, Cause, Fault, Observed, World};
-use crate::lint::Finding;
+use crate::lint::{Culprit, Finding};
 use crate::plan::variation::{Change, Setting, Variation};
 use crate::plan::{CommandLine, Edit, Stop, Trial};
 use crate::project::Action;
@@ -36,6 +36,8 @@ pub(super) struct Checked {
     pub(super) moves: bool,
     /// What could not be found out, a sentence each.
     pub(super) unknown: Vec<String>,
+    /// The code that let a compiler make objects.
+    pub(super) compiler: Option<Culprit>,
 }
 
 /// Most undeclared files of one script that are tried one by one.
@@ -78,6 +80,7 @@ fn watch(judge: &Judge<'_>, script: &Action, modules: &ModuleCache) -> Watch {
     known.extend(cargo_home(script));
     let mut declared = script.declared_files();
     declared.extend(script.manifests());
+    declared.extend(judge.settings.inputs_of(&judge.action.id).cloned());
     Watch {
         modules: modules.clone(),
         suspects: Arc::new(BTreeSet::from([script.program.clone()])),
@@ -106,6 +109,7 @@ impl ScriptTrial<'_> {
             return Ok(checked);
         };
         checked.findings.extend(self.network(&plain.sightings));
+        checked.compiler = self.compiler(&plain.sightings);
         let writes = self.writes(&plain.sightings);
         let outputs = match &plain.outputs {
             Ok(outputs) => outputs,
@@ -366,7 +370,7 @@ impl ScriptTrial<'_> {
             let same = |own: &&mut Finding| {
                 own.lint == finding.lint
                     && own.culprit == finding.culprit
-                    && own.level == finding.level
+                    && own.grade == finding.grade
             };
             match found.iter_mut().find(same) {
                 Some(known) => known.names.extend(finding.names),

@@ -11,9 +11,7 @@ use std::time::SystemTime;
 use super::exit::Exit;
 use super::shell::Shell;
 use super::toolchains;
-use crate::artifact::{
-    self, Artifact, ArtifactError, Completion, CrateRoot, Kind, Names, is_of_incremental_cache,
-};
+use crate::artifact::{self, Artifact, ArtifactError, Completion, Names, is_of_incremental_cache};
 use crate::compare::graph::{self, Form, Node};
 
 /// What the user typed.
@@ -145,7 +143,7 @@ fn read(artifact: &Artifact, names: &Names, set: &mut Set) {
     names.resolve(&mut root);
     set.nodes.push(Node {
         path: artifact.path().to_owned(),
-        form: form(artifact, &root),
+        form: Form::of(artifact, &root),
         root,
         lone_stub,
         kept_since: kept_since(artifact.path()),
@@ -162,24 +160,6 @@ fn kept_since(path: &Path) -> Option<SystemTime> {
     // Without a time nothing can be said of what is older.
     let written = || std::fs::metadata(path).and_then(|found| found.modified());
     kept.then(written)?.ok()
-}
-
-fn form(artifact: &Artifact, root: &CrateRoot) -> Form {
-    match artifact.kind() {
-        Kind::Archive => {
-            let metadata = |name: &[u8]| name.starts_with(b"lib.rmeta");
-            let mut members = artifact.members().map_while(Result::ok);
-            // Up to rustc 1.40 the metadata had another name, and hollow rlibs did not exist.
-            if members.all(|member| metadata(member.name)) {
-                Form::Hollow
-            } else {
-                Form::Rlib
-            }
-        }
-        Kind::Metadata => Form::Metadata,
-        _ if root.is_proc_macro == Some(true) => Form::ProcMacro,
-        _ => Form::Dylib,
-    }
 }
 
 /// The standard libraries on this machine that the artifacts were compiled against.
