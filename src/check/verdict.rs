@@ -191,6 +191,10 @@ pub(super) fn sum_up(
 
 /// The package's manifest as the report names it, if it lies in the workspace.
 fn manifest(action: &Action, build: &Build) -> Option<String> {
+    // Where it ran in a folder of ours, the package lies there too.
+    if action.layout.is_some() {
+        return None;
+    }
     let below = action.package.root.strip_prefix(&build.root).ok()?;
     // Vendored packages lie there too, but are not the user's to change.
     let manifest = action.package.member.then(|| below.join("Cargo.toml"))?;
