@@ -23,7 +23,7 @@ use crate::lint::offenders;
 use crate::plan::Edit;
 use crate::plan::strategy::{self, SideEdits, Strategy};
 use crate::plan::variation::{self, Variation};
-use crate::project::cargo::Request;
+use crate::project::{self, cargo::Request};
 use crate::report::{Command, Report};
 
 /// What was typed.
@@ -34,7 +34,8 @@ use crate::report::{Command, Report};
 )]
 pub struct Args {
     /// Targets in Bazel's form: //... (all members), //path/..., //path:target; -//path/... takes
-    /// away. In a Bazel workspace, any pattern that Bazel knows
+    /// away. In a Bazel workspace, any pattern that Bazel knows; in a Buck2 project, targets of its own
+    /// cell
     #[arg(value_name = "PATTERN")]
     pub(super) patterns: Vec<String>,
 
@@ -152,16 +153,16 @@ impl Args {
     pub(super) fn is_whole(&self) -> bool {
         self.patterns == ["//..."] && !self.no_deps
     }
+}
 
-    /// What the configuration says; nothing, if there is none.
-    fn config(&self, folder: &Path) -> anyhow::Result<Config> {
-        let found = match &self.config {
-            Some(path) => Some(path.clone()),
-            None if self.no_config => None,
-            None => config::find(folder, workspace(folder)),
-        };
-        Ok(found.map_or_else(|| Ok(Config::default()), |path| config::read(&path))?)
-    }
+/// What the configuration says, the named one or that of `folder`; nothing, if there is none.
+pub(super) fn config(named: Option<&Path>, none: bool, folder: &Path) -> anyhow::Result<Config> {
+    let found = match named {
+        Some(path) => Some(path.to_owned()),
+        None if none => None,
+        None => config::find(folder, workspace(folder)),
+    };
+    Ok(found.map_or_else(|| Ok(Config::default()), |path| config::read(&path))?)
 }
 
 /// The folder at which the search for a configuration ends: where the lock file, the workspace of a
@@ -244,8 +245,8 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
         bail!("no targets named: `svhcheck //...` checks every member of the workspace");
     }
     let folder = std::env::current_dir().context("cannot tell the current folder")?;
-    let mut config = args.config(&folder)?;
-    let (settings, notes) = settings(args, &mut config)?;
+    let mut config = config(args.config.as_deref(), args.no_config, &folder)?;
+    let (mut settings, notes) = settings(args, &mut config)?;
     if !args.quiet {
         for note in config.notes.iter().chain(&notes) {
             shell.note(note);
@@ -261,6 +262,10 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
         quiet: args.quiet,
     };
     let request = args.system.request(&folder, cargo)?;
+    // Buck2 makes metadata by a hollow rlib.
+    if settings.engine == check::Engine::Free && matches!(request, project::Request::Buck2(_)) {
+        settings.strategies = vec![Strategy::Hollow];
+    }
     let interrupt = signals::watch()?;
     let progress = Progress::new(args.quiet);
     let report = match check::check(&request, &settings, &interrupt, &progress) {
@@ -340,7 +345,7 @@ fn settings(args: &Args, config: &mut Config) -> anyhow::Result<(Settings, Vec<S
 }
 
 /// The day on which svhcheck runs, in UTC.
-fn today() -> Day {
+pub(super) fn today() -> Day {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Day::of_unix_time(since.map_or(0, |own| own.as_secs()))
 }

@@ -13,6 +13,8 @@ mod inspect;
 mod levels;
 mod lints;
 mod outputs;
+mod parity;
+mod probe;
 pub mod progress;
 mod report;
 pub mod shell;
@@ -73,6 +75,10 @@ enum Command {
     Init(init::Args),
     /// Write down what is found now, so that only new findings fail
     Baseline(baseline::Args),
+    /// Ask a rustc which arguments and variables move an SVH
+    Probe(probe::Args),
+    /// Compare the two command lines of each crate in a pipelined Bazel build, without building
+    Parity(parity::Args),
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -103,6 +109,8 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Explain(args)) => explain::run(&args, shell),
         Some(Command::Init(args)) => init::run(&args, shell),
         Some(Command::Baseline(args)) => baseline::run(args, shell),
+        Some(Command::Probe(args)) => probe::run(&args, shell),
+        Some(Command::Parity(args)) => parity::run(&args, shell),
     }
 }
 

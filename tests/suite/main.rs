@@ -10,6 +10,7 @@
 mod artifact;
 mod bazel;
 mod browser;
+mod buck2;
 mod check;
 mod diff;
 mod explain;
@@ -21,7 +22,9 @@ mod inspect;
 mod interrupt;
 mod levels;
 mod oracle;
+mod parity;
 mod patterns;
+mod probe;
 mod record;
 mod reports;
 mod sandbox;
