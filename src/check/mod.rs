@@ -4,6 +4,8 @@ mod expand;
 mod infection;
 mod judge;
 mod place;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod scripts;
 mod sides;
 mod verdict;
@@ -87,6 +89,10 @@ pub enum CheckError {
         /// The compiler.
         version: String,
     },
+    /// The cluster.
+    #[cfg(feature = "remote")]
+    #[error(transparent)]
+    Remote(crate::remote::RemoteError),
     /// The journal could not be written.
     #[error(transparent)]
     Journal(#[from] io::Error),
@@ -102,10 +108,22 @@ pub enum CheckError {
     Nothing,
 }
 
+#[cfg(feature = "remote")]
+impl From<crate::remote::RemoteError> for CheckError {
+    fn from(error: crate::remote::RemoteError) -> Self {
+        match error {
+            crate::remote::RemoteError::Interrupted => Self::Interrupted,
+            error => Self::Remote(error),
+        }
+    }
+}
+
 /// What happens during a check, for whoever shows it. Every method may be left out.
 pub trait Events: Sync {
-    /// The build is recorded; this many crates will be judged.
+    /// The build is recorded.
     fn recorded(&self, _build: &Build) {}
+    /// This many crates will be judged.
+    fn counted(&self, _crates: usize) {}
     /// Work on a crate begins.
     fn started(&self, _id: &str) {}
     /// A crate has its verdict.
@@ -146,6 +164,7 @@ pub fn check(
         .map(|()| ModuleCache::new())
         .map_err(|error| error.to_string());
     events.recorded(&build);
+    events.counted(build.wanted().count());
     let bench = Bench {
         build: &build,
         toolchain: &toolchain,
@@ -268,9 +287,9 @@ impl Bench<'_> {
                 ..Summary::default()
             },
         };
-        for judged in infection::spread(self.build, judged) {
-            report.crates.push(judged.verdict);
-            report.findings.extend(judged.findings);
+        for (verdict, findings) in infection::spread(self.build, judged) {
+            report.crates.push(verdict);
+            report.findings.extend(findings);
         }
         report.finish();
         report

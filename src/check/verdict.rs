@@ -529,7 +529,7 @@ pub(super) fn message(fault: &Fault, names: &[String], compared: Option<&Compare
 /// How to live with a crate that is not mended yet.
 const UNTIL: &str = "until then, leave the crate out of pipelining";
 
-fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
+pub(super) fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
     let who = match culprit {
         Some(Culprit {
             package: Some(package),

@@ -94,6 +94,10 @@ pub struct Args {
     #[arg(long, default_value_t = 1800, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
+    #[cfg(feature = "remote")]
+    #[command(flatten)]
+    remote: super::remote::Args,
+
     /// Form of the report
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -140,6 +144,23 @@ enum Engine {
     Local,
     /// What a pipelined Bazel build made twice by itself; nothing is compiled again
     Free,
+    /// Bazel's own actions, run again on the remote execution cluster of the build
+    #[cfg(feature = "remote")]
+    Remote,
+}
+
+impl Engine {
+    /// Whether it can check a Cargo build.
+    fn expect_cargo(self) -> anyhow::Result<()> {
+        match self {
+            Self::Local => Ok(()),
+            Self::Free => bail!(
+                "`--engine free` needs a pipelined Bazel build: Cargo makes metadata and library in one process"
+            ),
+            #[cfg(feature = "remote")]
+            Self::Remote => bail!("`--engine remote` needs a Bazel workspace: Cargo builds on no cluster"),
+        }
+    }
 }
 
 /// [`strategy::DEFAULT`] as it would be typed.
@@ -177,11 +198,7 @@ pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     let system = args.build_system.or_else(detected);
     let request = match system.unwrap_or(BuildSystem::Cargo) {
         BuildSystem::Cargo => {
-            if args.engine == Engine::Free {
-                bail!(
-                    "`--engine free` needs a pipelined Bazel build: Cargo makes metadata and library in one process"
-                );
-            }
+            args.engine.expect_cargo()?;
             Request::Cargo(cargo::Request {
                 folder,
                 patterns,
@@ -212,7 +229,17 @@ pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     };
     let interrupt = signals::watch()?;
     let progress = Progress::new(args.quiet);
-    let report = match check::check(&request, &settings, &interrupt, &progress) {
+    let checked = match (args.engine, &request) {
+        #[cfg(feature = "remote")]
+        (Engine::Remote, Request::Bazel(bazel)) => {
+            let (typed, remote) = (&args.vary, &args.remote);
+            super::remote::check(
+                remote, typed, bazel, &settings, &interrupt, &progress, shell,
+            )?
+        }
+        _ => check::check(&request, &settings, &interrupt, &progress),
+    };
+    let report = match checked {
         Err(CheckError::Interrupted) => {
             shell.warn("interrupted before there was anything to report");
             return Ok(Exit::Interrupted);
@@ -274,8 +301,8 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(Settings {
         engine: match args.engine {
-            Engine::Local => check::Engine::Local,
             Engine::Free => check::Engine::Free,
+            _ => check::Engine::Local,
         },
         strategies,
         edits: SideEdits {

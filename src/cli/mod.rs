@@ -8,6 +8,8 @@ mod diff;
 pub mod exit;
 mod inspect;
 pub mod progress;
+#[cfg(feature = "remote")]
+mod remote;
 pub mod shell;
 pub mod signals;
 mod toolchains;

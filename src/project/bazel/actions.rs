@@ -280,7 +280,7 @@ fn kind(args: &Args) -> TargetKind {
 }
 
 /// Labels of the main repository as users write them.
-fn plain_label(label: String) -> String {
+pub(super) fn plain_label(label: String) -> String {
     let main = label.strip_prefix("@@//").or_else(|| label.strip_prefix("@//"));
     match main {
         Some(rest) => format!("//{rest}"),

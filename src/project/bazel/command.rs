@@ -14,6 +14,10 @@ pub(super) struct Bazel<'a> {
     request: &'a Request,
     interrupt: &'a Interrupt,
     program: PathBuf,
+    /// Options of the server, which stand before the command.
+    pub(super) startup: Vec<OsString>,
+    /// Flags behind the user's own.
+    pub(super) flags: Vec<OsString>,
 }
 
 /// Where Bazel keeps things.
@@ -50,15 +54,19 @@ impl<'a> Bazel<'a> {
             request,
             interrupt,
             program,
+            startup: Vec::new(),
+            flags: Vec::new(),
         })
     }
 
     /// `bazel COMMAND` with the flags that all calls share.
     fn call(&self, command: &str) -> Command {
         let mut call = Command::new(&self.program);
-        call.arg(command)
+        call.args(&self.startup)
+            .arg(command)
             .args(FLAGS)
             .args(&self.request.flags)
+            .args(&self.flags)
             .current_dir(&self.request.folder)
             .stdin(Stdio::null());
         call
@@ -72,6 +80,30 @@ impl<'a> Bazel<'a> {
             program: self.program.clone(),
             source,
         }
+    }
+
+    /// Runs a command that answers nothing.
+    #[cfg(feature = "remote")]
+    pub(super) fn run(&self, command: &'static str) -> Result<(), BazelError> {
+        let output = self.interrupt.output(&mut self.call(command));
+        let output = output.map_err(|error| self.start_error(error))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(self.failed(command, output.status, &output.stderr))
+    }
+
+    /// Ends the server, also after an interrupt. If that fails, it ends when it has been idle.
+    #[cfg(feature = "remote")]
+    pub(super) fn shut_down(&self) {
+        let mut call = Command::new(&self.program);
+        call.args(&self.startup)
+            .arg("shutdown")
+            .current_dir(&self.request.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let _ = call.status();
     }
 
     pub(super) fn places(&self) -> Result<Places, BazelError> {

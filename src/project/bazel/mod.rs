@@ -10,6 +10,10 @@ mod actions;
 pub mod aquery;
 mod command;
 mod events;
+#[cfg(feature = "remote")]
+pub mod log;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod wrapper;
 
 use std::ffi::OsString;
@@ -92,6 +96,14 @@ pub enum BazelError {
         "nothing to check: no Rust library or proc macro is among the targets (rules_rust's actions are looked for); `bazel query` lists what a pattern stands for"
     )]
     NoRust,
+    /// Everything was kept away from the cluster.
+    #[cfg(feature = "remote")]
+    #[error("nothing to check on the cluster: `{}`: {}", .0.0, .0.1)]
+    NotRemote((String, String)),
+    /// The execution log is not understood.
+    #[cfg(feature = "remote")]
+    #[error(transparent)]
+    Log(#[from] log::LogError),
     /// The action graph is not understood.
     #[error("{0}; svhcheck knows Bazel 7 to 9")]
     Graph(#[from] GraphError),
