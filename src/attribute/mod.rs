@@ -6,6 +6,9 @@
 //! claim rests on repeats, so that what comes out equal by chance is not taken for a cause.
 
 pub mod expansion;
+mod undeclared;
+
+pub use undeclared::{Undeclared, probe_undeclared};
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -102,8 +105,13 @@ pub enum Fault {
     Together(Vec<Variation>),
     /// A file or folder that the compile did not declare.
     File(PathBuf),
+    /// A variable that nobody declared, and that is not set in this build.
+    Unset(OsString),
     /// The same command, everything held still that can be held, gives different outputs.
     Chance,
+    /// Two processes of the recorded build, with the same command, made different outputs. Nothing
+    /// was compiled again to learn why.
+    Built,
     /// Every compile now gives one output, and the recorded build gave another.
     SinceRecorded,
     /// Compiles fail that should not; why.
@@ -280,60 +288,6 @@ pub fn probe<E>(
         probed.harmless.insert(*variation, tried);
     }
     Ok(probed)
-}
-
-/// A file or folder that code asked for and the compile did not declare.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undeclared {
-    /// The changes of the world to try, each with words for it.
-    pub tries: Vec<(Change, String)>,
-    /// Whether a compile that fails counts. (It does not where a declared file is hidden.)
-    pub failing_counts: bool,
-    /// Whose code asked.
-    pub modules: Vec<PathBuf>,
-}
-
-/// Tries which undeclared files and folders matter.
-pub fn probe_files<E>(
-    base: &Trial,
-    files: &BTreeMap<PathBuf, Undeclared>,
-    world: &World<'_>,
-    run: &mut dyn FnMut(&Trial) -> Result<Answer, E>,
-) -> Result<Vec<Cause>, E> {
-    let mut asked = Asked {
-        run,
-        world,
-        evidence: Vec::new(),
-    };
-    let pinned = base.with(world.pinned());
-    let Some(still) = asked.stable(&pinned, 2)? else {
-        return Ok(Vec::new());
-    };
-    let mut causes = Vec::new();
-    for (path, file) in files {
-        for (change, words) in &file.tries {
-            let mut changes = world.pinned();
-            changes.push(change.clone());
-            let answer = (asked.run)(&base.with(changes.clone()))?;
-            let counts = file.failing_counts || !matches!(answer, Answer::Failed(_));
-            if answer.same(&still) || !counts {
-                continue;
-            }
-            asked.evidence.push(match &answer {
-                Answer::Failed(why) => {
-                    format!("{words}, all else held still, it does not compile: {why}")
-                }
-                _ => format!("{words}, all else held still, its SVH is another"),
-            });
-            let cause = asked.take(Fault::File(path.clone()), file.modules.clone());
-            causes.push(Cause {
-                moved: changes,
-                ..cause
-            });
-            break;
-        }
-    }
-    Ok(causes)
 }
 
 struct Asked<'a, 'w, E> {

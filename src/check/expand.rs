@@ -3,22 +3,21 @@
 
 use std::path::{Path, PathBuf};
 
+use super::excerpt::{MAX_SOURCE, named};
 use super::sides::Sides;
 use crate::attribute::expansion::{self, Sign, Source, Suspect};
 use crate::attribute::{Cause, Fault};
-use crate::lint::Expanded;
+use crate::lint::{Excerpt, Expanded};
 use crate::plan::variation::Change;
-use crate::project::Action;
+use crate::project::{Action, Build};
 use crate::replay::ReplayError;
 use crate::replay::sight::Sighting;
 use crate::rustc::args::INPUT;
 
-/// Largest source file that is read to find an invocation, in bytes.
-const MAX_SOURCE: u64 = 4 << 20;
-
 /// Looks at what differs under `cause`; nothing for causes that no macro is behind.
 pub(super) fn look(
     action: &Action,
+    build: &Build,
     sides: &Sides<'_>,
     pinned: Vec<Change>,
     cause: &Cause,
@@ -52,10 +51,17 @@ pub(super) fn look(
         };
         format!("{sign}{}", line.text)
     };
-    let place = |own: &expansion::Invocation| format!("{}:{}", shown(action, &own.file), own.line);
+    let invocation = found.invocation.as_ref();
+    let name = |file: &Path| named(build, &action.cwd.join(file));
+    let source = invocation.and_then(|own| {
+        let of = sources.iter().find(|source| source.path == own.file)?;
+        let label = "what this writes is not the same twice".to_owned();
+        Excerpt::cut(name(&own.file), of.text, own.span.clone(), label)
+    });
     Ok(Some(Expanded {
-        invocation: found.invocation.as_ref().map(|own| own.text.clone()),
-        location: found.invocation.as_ref().map(place),
+        invocation: invocation.map(|own| own.text.clone()),
+        location: invocation.map(|own| format!("{}:{}", name(&own.file), own.line)),
+        source,
         kind: found.kind.map(|kind| kind.to_string()),
         diff: found.excerpt.iter().map(line).collect(),
     }))
@@ -88,10 +94,4 @@ fn functions(seen: &[Sighting], modules: &[PathBuf]) -> Vec<String> {
     found.sort();
     found.dedup();
     found
-}
-
-/// A source file as the report names it: as rustc was given it, without the package's folder.
-fn shown(action: &Action, file: &Path) -> String {
-    let below = file.strip_prefix(&action.package.root).unwrap_or(file);
-    below.display().to_string()
 }

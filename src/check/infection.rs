@@ -136,6 +136,7 @@ fn finding(id: &str, by: &[String]) -> Finding {
             kind: CulpritKind::Source,
             function: None,
             location: None,
+            source: None,
         }),
         factor: None,
         expansion: None,

@@ -1,22 +1,22 @@
 //! One crate: its pairs are run and compared, a difference is explained, and what its macros were
 //! seen to ask for is tried.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::sides::{Made, Sides, file_name, keep};
 use super::verdict::{self, Compared, Evidence};
-use super::{Engine, Settings, expand, place, scripts};
+use super::{Engine, Settings, expand, place, scripts, undeclared};
 use crate::artifact::metadata::{CrateRoot, Svh};
-use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, Undeclared, World};
+use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, World};
 use crate::compare;
 use crate::lint::Finding;
 use crate::plan::strategy::{Pair, Strategy, pair};
 use crate::plan::variation::{Change, Setting, Variation};
-use crate::project::{Action, Build, TargetKind, is_place};
+use crate::project::{Action, Build, TargetKind};
 use crate::replay::sight::{Sighting, Watch, What};
 use crate::replay::{ReplayError, Replayer, Seat};
 use crate::report::CrateVerdict;
@@ -45,9 +45,6 @@ pub(super) struct Judged {
     pub(super) unknown: Vec<String>,
 }
 
-/// Most undeclared files of one crate that are tried one by one.
-const MAX_FILES: usize = 16;
-
 impl Judge<'_> {
     pub(super) fn judge(&self) -> Result<Judged, ReplayError> {
         let mut sides = Sides::new(self.action, self.replayer, self.settings, self.seat())?;
@@ -56,6 +53,9 @@ impl Judge<'_> {
             sides.stop_watching();
         }
         let mut compared: Vec<Compared> = Vec::new();
+        if self.settings.triage && self.runs_rustc_alone(&sides) {
+            return Ok(self.taken_for_safe(&sides));
+        }
         for strategy in &self.settings.strategies {
             let pair = pair(self.action, *strategy, &self.settings.edits);
             let next = self.compare(*strategy, &pair, &mut sides, &compared)?;
@@ -78,7 +78,7 @@ impl Judge<'_> {
             let probed = self.probe(&sides, &explained)?;
             evidence.harmless = probed.harmless;
             evidence.causes.extend(probed.causes);
-            evidence.causes.extend(self.probe_files(&sides)?);
+            evidence.causes.extend(self.probe_undeclared(&sides)?);
             self.expand(&sides, &mut evidence.causes)?;
             if !explained.contains(&Variation::BuildPath) {
                 evidence.causes.extend(self.probe_place(&sides)?);
@@ -95,6 +95,43 @@ impl Judge<'_> {
             &evidence,
             sides.into_root(),
         ))
+    }
+
+    /// Whether nothing but rustc had a say in the crate: no macro, no build script, no place that
+    /// it asked for, nothing that the build rules do on one side only.
+    fn runs_rustc_alone(&self, sides: &Sides<'_>) -> bool {
+        let edits = &self.settings.edits;
+        !sides.loads_macros()
+            && !self
+                .build
+                .scripts
+                .iter()
+                .any(|own| own.id == self.action.id)
+            && !self.action.asks_for_place()
+            && self.action.out_dir.is_none()
+            && edits.metadata.is_empty()
+            && edits.full.is_empty()
+    }
+
+    /// A crate that is not compiled a second time.
+    fn taken_for_safe(&self, sides: &Sides<'_>) -> Judged {
+        let one = |strategy: &Strategy| Compared {
+            strategy: *strategy,
+            one_process: pair(self.action, *strategy, &self.settings.edits).one_process,
+            svh: [None, sides.recorded().svh()],
+            causes: Vec::new(),
+        };
+        let compared: Vec<Compared> = self.settings.strategies.iter().map(one).collect();
+        let root = sides.recorded().root.clone();
+        let root = root.expect("the recorded build made metadata");
+        let evidence = Evidence {
+            watched: self.modules.is_some(),
+            ..Evidence::default()
+        };
+        let mut judged = verdict::sum_up(self.action, self.build, &compared, &evidence, root);
+        let why = "taken for safe without a second compile, since nothing but rustc ran (--triage)";
+        judged.unknown.push(why.to_owned());
+        judged
     }
 
     /// What the crate's runs share.
@@ -198,14 +235,12 @@ impl Judge<'_> {
         if self.settings.engine == Engine::Free {
             let (one, two) = (&metadata.observed.trial, &full.observed.trial);
             let edits = one.command.towards(&two.command);
-            let mut cause = Cause::new(match edits.is_empty() {
-                true => Fault::Chance,
-                false => Fault::Flags(edits),
+            let mut cause = Cause::new(if edits.is_empty() {
+                Fault::Built
+            } else {
+                Fault::Flags(edits)
             });
-            cause.evidence = vec![
-                built,
-                "nothing was compiled again; `--engine local` tells what moves it".to_owned(),
-            ];
+            cause.evidence.push(built);
             return Ok(Some(vec![cause]));
         }
         let known = before.iter().find(|own| own.is_nondeterministic());
@@ -253,7 +288,10 @@ impl Judge<'_> {
             if let Fault::World(_, names) = &cause.fault
                 && cause.modules.is_empty()
             {
-                cause.modules = askers(&sides.seen(), |name| names.contains(name));
+                cause.modules = askers(
+                    &sides.seen(),
+                    |what| matches!(what, What::Variable(name, _) if names.contains(name)),
+                );
             }
         }
         self.expand(sides, &mut causes)?;
@@ -272,7 +310,8 @@ impl Judge<'_> {
     /// Looks at what the macros behind the causes write differently.
     fn expand(&self, sides: &Sides<'_>, causes: &mut [Cause]) -> Result<(), ReplayError> {
         for cause in causes {
-            cause.expanded = expand::look(self.action, sides, self.pinned(sides), cause)?;
+            cause.expanded =
+                expand::look(self.action, self.build, sides, self.pinned(sides), cause)?;
         }
         Ok(())
     }
@@ -314,87 +353,31 @@ impl Judge<'_> {
         })
     }
 
-    /// Tries which of the files and folders matter that macros read and did not declare.
-    fn probe_files(&self, sides: &Sides<'_>) -> Result<Vec<Cause>, ReplayError> {
-        let mut files: BTreeMap<PathBuf, Undeclared> = BTreeMap::new();
-        for seen in sides.seen().iter().filter(|own| own.program.is_none()) {
-            let Some((path, mut undeclared)) = self.undeclared(&seen.what) else {
-                continue;
-            };
-            if let Some(known) = files.get(&path) {
-                undeclared.modules.clone_from(&known.modules);
+    /// Tries which of the files, folders and variables matter that macros asked for and did not
+    /// declare.
+    fn probe_undeclared(&self, sides: &Sides<'_>) -> Result<Vec<Cause>, ReplayError> {
+        let seen = sides.seen();
+        let foreign = |own: &&Sighting| match &own.what {
+            What::Read(path) | What::List(path) => {
+                !undeclared::is_of_system(self.action, &self.build.root, own, path)
             }
-            if !undeclared.modules.contains(&seen.module) {
-                undeclared.modules.push(seen.module.clone());
-            }
-            files.insert(path, undeclared);
-        }
-        if files.is_empty() {
-            return Ok(Vec::new());
-        }
-        let files = files.into_iter().take(MAX_FILES).collect();
+            _ => own.program.is_none(),
+        };
+        let seen = seen.iter().filter(foreign);
+        let tries = undeclared::tries(self.action, seen);
         let base = &sides.recorded().observed.trial;
         self.in_world(sides, |world| {
-            attribute::probe_files(base, &files, world, &mut |trial| sides.ask(trial))
+            attribute::probe_undeclared(base, &tries, world, &mut |trial| sides.ask(trial))
         })
     }
 
-    /// How to try whether something that a macro read matters.
-    fn undeclared(&self, what: &What) -> Option<(PathBuf, Undeclared)> {
-        let (path, tries, failing_counts) = match what {
-            What::Read(path) => {
-                let hidden = (
-                    Change::Hide(path.clone()),
-                    "with that file hidden".to_owned(),
-                );
-                let garbled = (
-                    Change::Garble(path.clone()),
-                    "with other content in that file".to_owned(),
-                );
-                (path, vec![hidden, garbled], true)
-            }
-            What::List(folder) => {
-                let entry = self.entry_to_hide(folder)?;
-                let name = entry.file_name()?.to_string_lossy().into_owned();
-                let declared = self.action.declared_files().contains(&entry);
-                let words = format!("with its entry `{name}` hidden");
-                (folder, vec![(Change::Hide(entry), words)], !declared)
-            }
-            _ => return None,
-        };
-        Some((
-            path.clone(),
-            Undeclared {
-                tries,
-                failing_counts,
-                modules: Vec::new(),
-            },
-        ))
-    }
-
-    /// A file of a listed folder that can be hidden without taking a source away.
-    fn entry_to_hide(&self, folder: &Path) -> Option<PathBuf> {
-        let mut entries: Vec<PathBuf> = fs_err::read_dir(folder)
-            .ok()?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .collect();
-        entries.sort();
-        let declared = self.action.declared_files();
-        let manifests = ["Cargo.toml", "Cargo.lock", "build.rs"];
-        entries.into_iter().find(|path| {
-            let source = path.extension().is_some_and(|own| own == "rs") && declared.contains(path);
-            let manifest = path
-                .file_name()
-                .is_some_and(|own| manifests.iter().any(|name| own == *name));
-            path.is_file() && !source && !manifest
-        })
-    }
-
-    /// Whether the expanded source spells out where the package or its `OUT_DIR` lies.
+    /// Whether the expanded source spells out where the package, its `OUT_DIR` or the folder lies
+    /// in which it is compiled.
     fn leaks_place(&self, sides: &Sides<'_>) -> Result<bool, ReplayError> {
         let expanded = sides.expanded(&sides.recorded().observed.trial.expansion())?;
         let places = [
             Some(&self.action.package.root),
+            Some(&self.action.cwd),
             self.action.out_dir.as_ref(),
         ];
         let mut places = places
@@ -427,7 +410,7 @@ impl Judge<'_> {
         let mut cause = Cause::new(Fault::World(Variation::BuildPath, Vec::new()));
         let sentence = "run in two folders that hold the same inputs it has two SVHs, run twice in one it has one";
         cause.evidence.push(sentence.to_owned());
-        cause.modules = askers(&sides.seen(), |name| is_place(name));
+        cause.modules = askers(&sides.seen(), What::is_place);
         Ok(Some(cause))
     }
 
@@ -479,7 +462,7 @@ impl Judge<'_> {
         };
         let mut cause = Cause::new(Fault::World(Variation::BuildPath, variables));
         cause.evidence.push(sentence.to_owned());
-        cause.modules = askers(&sides.seen(), |name| is_place(name));
+        cause.modules = askers(&sides.seen(), What::is_place);
         if cause.modules.is_empty() && self.action.asks_for_place() {
             let loaded = sides.recorded().root.as_ref();
             let loaded = loaded.map(|root| root.deps.as_slice()).unwrap_or_default();
@@ -506,18 +489,13 @@ pub(super) const SYSTEM: &[&str] = &[
 ];
 
 fn asks_for_place(action: &Action, seen: &[Sighting]) -> bool {
-    let by_macro = |own: &Sighting| matches!(&own.what, What::Variable(name, _) if is_place(name));
-    action.asks_for_place() || seen.iter().any(by_macro)
+    action.asks_for_place() || seen.iter().any(|own| own.what.is_place())
 }
 
-/// Whose code asked for one of these variables.
-fn askers(seen: &[Sighting], wanted: impl Fn(&OsString) -> bool) -> Vec<PathBuf> {
-    let asks = |own: &&Sighting| matches!(&own.what, What::Variable(name, _) if wanted(name));
-    let modules: BTreeSet<PathBuf> = seen
-        .iter()
-        .filter(asks)
-        .map(|own| own.module.clone())
-        .collect();
+/// Whose code asked for something.
+fn askers(seen: &[Sighting], wanted: impl Fn(&What) -> bool) -> Vec<PathBuf> {
+    let asks = seen.iter().filter(|own| wanted(&own.what));
+    let modules: BTreeSet<PathBuf> = asks.map(|own| own.module.clone()).collect();
     modules.into_iter().collect()
 }
 

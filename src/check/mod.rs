@@ -1,5 +1,6 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
+mod excerpt;
 mod expand;
 mod infection;
 mod judge;
@@ -8,7 +9,9 @@ mod place;
 pub mod remote;
 mod scripts;
 mod sides;
+mod undeclared;
 mod verdict;
+mod words;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -53,6 +56,8 @@ pub struct Settings {
     pub runs: usize,
     /// Compiles at one time.
     pub jobs: usize,
+    /// Whether crates in which nothing but rustc ran are taken for safe.
+    pub triage: bool,
     /// Longest time for one compile.
     pub timeout: Duration,
 }

@@ -20,7 +20,7 @@ use crate::remote::{Artifact, Blob, Change, Cluster, Job, Replayed, Settings, Tr
 use crate::report::{CrateVerdict, NotChecked, Report, StrategyVerdict, Summary, Verdict, json};
 
 use super::infection::{self, Said};
-use super::{CheckError, Events, verdict};
+use super::{CheckError, Events, words};
 
 /// What a cluster can vary, and how.
 pub const VARIATIONS: &[(Variation, Change)] = &[
@@ -299,8 +299,8 @@ impl Bench<'_> {
             level: lint::page(id).map_or(Level::Deny, |page| page.level),
             grade: Grade::Confirmed,
             krate: own.id.clone(),
-            message: verdict::message(fault, &[], None),
-            help: verdict::help(fault, culprit.as_ref()),
+            message: words::message(fault, &[], None),
+            help: words::help(fault, culprit.as_ref()),
             culprit,
             factor: match fault {
                 Fault::World(variation, _) => Some(variation.name().to_owned()),

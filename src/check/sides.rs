@@ -222,11 +222,7 @@ impl<'a> Sides<'a> {
     }
 }
 
-fn recorded(
-    action: &Action,
-    command: CommandLine,
-    path: &Path,
-) -> Result<Made, ReplayError> {
+fn recorded(action: &Action, command: CommandLine, path: &Path) -> Result<Made, ReplayError> {
     // What explanations repeat in the recorded side's stead needs no more than its metadata.
     let stop = match action.kind {
         TargetKind::Lib => Stop::Metadata,

@@ -6,16 +6,17 @@ use std::path::Path;
 
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Cause, Fault};
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
-use crate::plan::Edit;
+use crate::lint::{self, Culprit, CulpritKind, Excerpt, Finding, Grade, Level};
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
-use crate::project::{Action, Build, TargetKind, is_place};
+use crate::project::{Action, Build, TargetKind};
 use crate::replay::sight::{Sighting, What};
 use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
+use super::excerpt;
 use super::judge::Judged;
 use super::scripts::Checked;
+use super::words::{UNTIL, edit_name, help, message};
 
 /// A pair that was compared.
 pub(super) struct Compared {
@@ -64,7 +65,10 @@ fn verdict(fault: &Fault) -> Verdict {
         | Fault::Together(_)
         | Fault::File(_)
         | Fault::Chance
+        | Fault::Built
         | Fault::SinceRecorded => Verdict::Nondeterministic,
+        // Nothing moves as long as nobody sets it.
+        Fault::Unset(_) => Verdict::Safe,
         Fault::Fails(_) => Verdict::Inconclusive,
     }
 }
@@ -101,6 +105,16 @@ pub(super) fn sum_up(
         }
         let finding = writer.finding(cause, own);
         let key = |own: &Finding| (own.lint.clone(), own.factor.clone(), own.names.clone());
+        let same =
+            |known: &&mut Finding| known.lint == finding.lint && known.culprit == finding.culprit;
+        let undeclared = matches!(cause.fault, Fault::File(_) | Fault::Unset(_));
+        // One finding for all that one function reads.
+        if let Some(known) = findings.iter_mut().find(same).filter(|_| undeclared) {
+            known.names.extend(finding.names);
+            known.evidence.extend(finding.evidence);
+            known.message = message(&cause.fault, &known.names, None);
+            continue;
+        }
         // Strategies that share a cause share its finding.
         if !findings.iter().any(|known| key(known) == key(&finding)) {
             findings.push(finding);
@@ -180,6 +194,7 @@ impl Writer<'_> {
         let id = match &cause.fault {
             Fault::Flags(_) => "svh-flag-mismatch",
             Fault::File(_) => "macro-reads-undeclared-file",
+            Fault::Unset(_) => "macro-reads-env",
             Fault::World(Variation::BuildPath, _) => "absolute-path-in-metadata",
             _ => "svh-unstable",
         };
@@ -237,7 +252,8 @@ impl Writer<'_> {
             1 => "1 target that links it would meet E0460".to_owned(),
             count => format!("{count} targets that link it would meet E0460"),
         };
-        format!("{advice}; {UNTIL}: {} ({breaks})", opt_out.paste)
+        let paste = &opt_out.paste;
+        format!("{advice}; until then, leave the crate out of pipelining: {paste} ({breaks})")
     }
 
     /// What a macro asked for without effect.
@@ -321,6 +337,7 @@ impl Writer<'_> {
             What::Cpus => "counts processors".to_owned(),
             What::Pid => "asks for a process or thread number".to_owned(),
             What::User => "asks for the user's number".to_owned(),
+            What::Folder => "asks for the working folder".to_owned(),
             What::Variable(name, _) => format!("reads the variable `{}`", name.display()),
         }
     }
@@ -353,6 +370,10 @@ impl Writer<'_> {
                 (Some(names.join("+")), Vec::new())
             }
             Fault::File(path) => (Some("undeclared-file".to_owned()), vec![self.place(path)]),
+            Fault::Unset(name) => {
+                let factor = Variation::Env.name().to_owned();
+                (Some(factor), lossy(std::slice::from_ref(name)))
+            }
             Fault::Flags(edits) => {
                 let mut names: Vec<String> = edits.iter().map(edit_name).collect();
                 names.sort();
@@ -363,7 +384,9 @@ impl Writer<'_> {
             Fault::Chance if self.evidence.watched => {
                 (Some(Variation::Threads.name().to_owned()), Vec::new())
             }
-            Fault::Chance | Fault::SinceRecorded | Fault::Fails(_) => (None, Vec::new()),
+            Fault::Chance | Fault::Built | Fault::SinceRecorded | Fault::Fails(_) => {
+                (None, Vec::new())
+            }
         }
     }
 
@@ -378,6 +401,7 @@ impl Writer<'_> {
                 kind,
                 function: None,
                 location: None,
+                source: None,
             })
         };
         let own = self.action.package.shown();
@@ -402,6 +426,7 @@ impl Writer<'_> {
         let made = |own: &&Action| own.outputs.iter().any(|path| path == module);
         let made_by = self.build.actions.iter().find(made);
         let library = made_by.is_some_and(|own| own.kind == TargetKind::Lib);
+        let (location, source) = self.located(seen);
         Culprit {
             package: self.package_of(module),
             kind: if library {
@@ -410,27 +435,24 @@ impl Writer<'_> {
                 CulpritKind::ProcMacro
             },
             function: seen.and_then(|own| own.function.clone()),
-            location: seen.and_then(|own| Some(self.line(made_by, own.location.as_ref()?))),
+            location,
+            source,
         }
     }
 
-    /// A line of source as the report names it: relative to the workspace or the package, so that
-    /// it is the same on every machine.
-    fn line(&self, owner: Option<&Action>, location: &str) -> String {
-        let path = Path::new(location);
-        let roots = [Some(&self.build.root), owner.map(|own| &own.package.root)];
-        let inside = roots
-            .into_iter()
-            .flatten()
-            .find_map(|root| path.strip_prefix(root).ok());
-        let shown = inside.or_else(|| {
-            if path.is_absolute() {
-                path.file_name().map(Path::new)
-            } else {
-                None
-            }
-        });
-        shown.unwrap_or(path).display().to_string()
+    /// Where code asked, and that line.
+    pub(super) fn located(&self, seen: Option<&Sighting>) -> (Option<String>, Option<Excerpt>) {
+        let Some((own, location)) = seen.and_then(|own| Some((own, own.location.as_ref()?))) else {
+            return (None, None);
+        };
+        let function = own.function.as_deref().map(|name| format!("`{name}` "));
+        let label = format!(
+            "{}{} here",
+            function.unwrap_or_default(),
+            self.words(&own.what)
+        );
+        let (shown, source) = excerpt::located(self.build, location, label);
+        (Some(shown), source)
     }
 
     fn package_of(&self, module: &Path) -> Option<String> {
@@ -465,126 +487,10 @@ pub(super) fn is_about(what: &What, fault: &Fault) -> bool {
         (What::Variable(name, _), Fault::World(_, names)) if !names.is_empty() => {
             names.contains(name)
         }
-        (What::Variable(name, _), Fault::World(Variation::BuildPath, _)) => is_place(name),
+        (what, Fault::World(Variation::BuildPath, _)) => what.is_place(),
         (What::Read(path) | What::List(path), Fault::File(own)) => path == own,
+        (What::Variable(name, _), Fault::Unset(own)) => name == own,
         (what, Fault::World(variation, _)) => what.variations().contains(variation),
         _ => false,
-    }
-}
-
-/// The argument or variable that an edit is about.
-fn edit_name(edit: &Edit) -> String {
-    match edit {
-        Edit::Add(arg) => arg.to_string_lossy().into_owned(),
-        Edit::Remove(args) => args
-            .iter()
-            .map(|arg| arg.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" "),
-        Edit::Emit(kinds) => format!("--emit={kinds}"),
-        Edit::Env(name, _) => name.to_string_lossy().into_owned(),
-    }
-}
-
-pub(super) fn message(fault: &Fault, names: &[String], compared: Option<&Compared>) -> String {
-    let quoted = names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    match fault {
-        Fault::World(Variation::BuildPath, _) => "its SVH depends on where it is built".to_owned(),
-        Fault::World(variation, _) if names.is_empty() => match variation {
-            Variation::Randomness => "its SVH depends on randomness".to_owned(),
-            Variation::Time => "its SVH depends on the time".to_owned(),
-            Variation::DirOrder => {
-                "its SVH depends on the order in which a directory is listed".to_owned()
-            }
-            Variation::Hostname => "its SVH depends on the host's name".to_owned(),
-            Variation::Kernel => "its SVH depends on the kernel's release".to_owned(),
-            Variation::Cpus => "its SVH depends on the number of processors".to_owned(),
-            Variation::Pid => "its SVH depends on a process number".to_owned(),
-            Variation::Mtime => "its SVH depends on the time of a file".to_owned(),
-            Variation::Inode => "its SVH depends on an inode number".to_owned(),
-            Variation::Aslr => "its SVH depends on addresses in memory".to_owned(),
-            Variation::Threads => "its SVH depends on the order in which threads run".to_owned(),
-            other => format!("its SVH depends on `{}`", other.name()),
-        },
-        Fault::World(..) | Fault::File(_) => {
-            format!("its SVH depends on {quoted}, which it does not declare")
-        }
-        Fault::Together(_) => "its SVH depends on several things together".to_owned(),
-        Fault::Chance => "the same command line gives different SVHs".to_owned(),
-        Fault::SinceRecorded => {
-            "compiled again, it gives another SVH than when the build was recorded".to_owned()
-        }
-        Fault::Flags(_) => {
-            let strategy = compared.map_or("the strategy", |own| own.strategy.name());
-            format!("{quoted} differs between the two sides of `{strategy}` and moves the SVH")
-        }
-        Fault::Fails(why) => why.clone(),
-    }
-}
-
-/// How to live with a crate that is not mended yet.
-const UNTIL: &str = "until then, leave the crate out of pipelining";
-
-pub(super) fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
-    let who = match culprit {
-        Some(Culprit {
-            package: Some(package),
-            kind: CulpritKind::ProcMacro,
-            ..
-        }) => format!("`{package}`"),
-        _ => "the macro or source that does it".to_owned(),
-    };
-    match fault {
-        Fault::Flags(_) => "pass it on both sides, or on neither".to_owned(),
-        Fault::World(Variation::BuildPath, names) if names.is_empty() => {
-            "an absolute path is in the crate's data: use a path relative to the package, or build at one fixed path".to_owned()
-        }
-        Fault::World(Variation::BuildPath, _) => {
-            "the crate includes a file by its absolute OUT_DIR path: remap the target directory on every side (--remap-path-prefix), or build at one fixed path".to_owned()
-        }
-        Fault::World(Variation::Env, _) => format!(
-            "declare the variable where it is read (`env!`, `option_env!`, `proc_macro::tracked_env`, or `cargo::rustc-env` from a build script), or make {who} do without it"
-        ),
-        Fault::World(Variation::Randomness, _) => format!(
-            "let {who} iterate a BTreeMap or sort, where it iterates a HashMap or HashSet, and use no random numbers; {UNTIL}"
-        ),
-        Fault::World(Variation::Time, _) => format!(
-            "let {who} take the time from a declared variable (SOURCE_DATE_EPOCH), or leave it out; {UNTIL}"
-        ),
-        Fault::World(Variation::DirOrder, _) => format!("let {who} sort what it lists; {UNTIL}"),
-        Fault::World(variation, _) => format!(
-            "let {who} do without what `{}` changes; {UNTIL}", variation.name()
-        ),
-        Fault::File(_) => format!(
-            "declare it: `include_str!`/`include_bytes!` in the macro's output, `proc_macro::tracked_path`, or an input of the target in your build rules; or make {who} do without it"
-        ),
-        Fault::SinceRecorded => format!(
-            "something changed in between that no dependency file names, such as the date or an undeclared file: make {who} do without it"
-        ),
-        _ => format!(
-            "look in {who} for threads that race, addresses that are printed, and state that outlives a call; {UNTIL}"
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-
-    #[test]
-    fn every_factor_has_a_sentence() {
-        for (variation, name, _) in crate::plan::variation::TABLE {
-            let fault = Fault::World(*variation, Vec::new());
-            let text = message(&fault, &[], None) + &help(&fault, None);
-            assert!(text.starts_with("its SVH depends on"), "{name}: {text}");
-        }
-        let file = Fault::File(PathBuf::from("a"));
-        assert!(message(&file, &["a".to_owned()], None).contains("`a`"));
     }
 }

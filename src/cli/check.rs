@@ -66,6 +66,10 @@ pub struct Args {
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
 
+    /// Take crates without macro and build script for safe, and compile only the others again
+    #[arg(long)]
+    triage: bool,
+
     /// Judge dependencies from registries, git and paths too (the default)
     #[arg(long, overrides_with = "no_deps")]
     deps: bool,
@@ -312,6 +316,7 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         vary,
         runs: args.runs.into(),
         jobs: args.jobs.map_or(cores, usize::from),
+        triage: args.triage,
         timeout: Duration::from_secs(args.timeout),
     })
 }

@@ -6,16 +6,19 @@
 pub mod page;
 
 use std::fmt;
+use std::ops::Range;
 
 use page::Page;
 
 /// Every page, by id.
 const PAGES: &[&str] = &[
     include_str!("../../lints/absolute-path-in-metadata.md"),
+    include_str!("../../lints/build-script-reads-undeclared-env.md"),
     include_str!("../../lints/build-script-reads-undeclared-file.md"),
     include_str!("../../lints/build-script-unstable-output.md"),
     include_str!("../../lints/build-script-uses-network.md"),
     include_str!("../../lints/build-script-writes-outside-out-dir.md"),
+    include_str!("../../lints/macro-reads-env.md"),
     include_str!("../../lints/macro-reads-undeclared-file.md"),
     include_str!("../../lints/svh-flag-mismatch.md"),
     include_str!("../../lints/svh-infected.md"),
@@ -84,6 +87,70 @@ pub struct Culprit {
     pub function: Option<String>,
     /// File and line, where they are known.
     pub location: Option<String>,
+    /// That line, where its file can be read.
+    pub source: Option<Excerpt>,
+}
+
+/// A line of somebody's source.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Excerpt {
+    /// Its file, as `location` names it.
+    pub path: String,
+    /// Its number, from 1.
+    pub line: usize,
+    /// The line; control characters are replaced.
+    pub text: String,
+    /// The part of `text` that is meant, in bytes: where it begins, and its end.
+    pub span: [usize; 2],
+    /// What is to be said of it.
+    pub label: String,
+}
+
+impl Excerpt {
+    /// The line of `text` in which the bytes `span` of it begin. `None` for a span that is not in
+    /// `text`, and for lines that are too long to be shown.
+    pub fn cut(path: String, text: &str, span: Range<usize>, label: String) -> Option<Self> {
+        let before = text.get(..span.start)?;
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+        let line = text[start..end].trim_end();
+        if line.len() > MAX_LINE {
+            return None;
+        }
+        let from = (span.start - start).min(line.len());
+        let to = (span.end.min(end) - start).clamp(from, line.len());
+        let [lead, meant, rest] =
+            [line.get(..from)?, line.get(from..to)?, line.get(to..)?].map(plain);
+        Some(Self {
+            path,
+            line: before.matches('\n').count() + 1,
+            span: [lead.len(), lead.len() + meant.len()],
+            text: lead + &meant + &rest,
+            label,
+        })
+    }
+
+    /// A line by its number, meant from its first word to its end.
+    pub fn line(path: String, text: &str, number: usize, label: String) -> Option<Self> {
+        let line = text.lines().nth(number.checked_sub(1)?)?;
+        let start =
+            line.as_ptr().addr() - text.as_ptr().addr() + line.len() - line.trim_start().len();
+        let end = start + line.trim().len();
+        (start < end).then(|| Self::cut(path, text, start..end, label))?
+    }
+}
+
+/// Longest line that is shown, in bytes.
+const MAX_LINE: usize = 400;
+
+/// Source on a terminal: tabs as spaces, other control characters as a mark.
+fn plain(text: &str) -> String {
+    let show = |c: char| match c {
+        '\t' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(show).collect()
 }
 
 /// What kind of code is to blame.
@@ -109,6 +176,8 @@ pub struct Expanded {
     pub invocation: Option<String>,
     /// File and line of the invocation, relative to the workspace or package.
     pub location: Option<String>,
+    /// Its first line.
+    pub source: Option<Excerpt>,
     /// `order`, `value`, `time`, `path`, `other`.
     pub kind: Option<String>,
     /// Lines that differ, the first side's with `-`, the second's with `+`; cut short.
@@ -147,6 +216,30 @@ pub struct Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn excerpts_are_cut_from_any_text() {
+        let cut = |text: &str, span| {
+            Excerpt::cut(String::new(), text, span, String::new()).map(|own| {
+                (
+                    own.line,
+                    own.text.clone(),
+                    own.text[own.span[0]..own.span[1]].to_owned(),
+                )
+            })
+        };
+        let made = |line, text: &str, meant: &str| Some((line, text.to_owned(), meant.to_owned()));
+        assert_eq!(cut("a\n\tb!(c)\nd", 3..5), made(2, " b!(c)", "b!"));
+        assert_eq!(cut("ä\x1bm!{\n}", 3..8), made(1, "ä\u{fffd}m!{", "m!{"));
+        assert_eq!(cut("", 0..0), made(1, "", ""));
+        assert_eq!(cut("ä", 1..2), None);
+        assert_eq!(cut("a", 2..3), None);
+        assert_eq!(cut(&"x".repeat(MAX_LINE + 1), 0..1), None);
+        let line = |number| Excerpt::line(String::new(), "a\n  b c \n\n", number, String::new());
+        let b = line(2).unwrap();
+        assert_eq!((b.line, b.text.as_str(), b.span), (2, "  b c", [2, 5]));
+        assert_eq!([line(0), line(3), line(9)], [None, None, None]);
+    }
 
     #[test]
     fn every_page_is_read_and_registered_once() {

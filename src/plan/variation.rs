@@ -335,6 +335,41 @@ fn inherited(action: &Action, name: &OsStr) -> bool {
         || text.starts_with("LD_"))
 }
 
+/// Prefixes of variables that belong to the toolchain or to the terminal: whoever sets them chooses
+/// a compiler or its looks, and does so for the whole build.
+const TOOL_PREFIXES: &[&str] = &[
+    "AR",
+    "CARGO",
+    "CC",
+    "CFLAGS",
+    "CLICOLOR",
+    "COLORTERM",
+    "CPP",
+    "CXX",
+    "DEP_",
+    "DOCS_RS",
+    "DYLD_",
+    "HOST_",
+    "LD",
+    "MAKE",
+    "NO_COLOR",
+    "NUM_JOBS",
+    "PKG_CONFIG",
+    "RANLIB",
+    "RUST",
+    "TARGET_",
+    "TERM",
+];
+
+/// Whether a variable that is not set is the crate's own, so that setting it is a fair trial.
+pub fn is_free(action: &Action, name: &OsStr) -> bool {
+    let text = name.to_string_lossy();
+    inherited(action, name)
+        && !action.env.contains_key(name)
+        && !REMOTE.contains(&&*text)
+        && !TOOL_PREFIXES.iter().any(|own| text.starts_with(own))
+}
+
 /// The variables that [`Variation::Env`] touches, the most suspect first: changed and added, or taken
 /// away.
 fn env(action: &Action, change: bool) -> Vec<(OsString, Option<OsString>)> {

@@ -1,9 +1,9 @@
 //! A folder in which a command finds its declared inputs and nothing else, laid out as links to
 //! where they lie: what a sandbox or a cluster would give it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use fs_err as fs;
 
@@ -14,31 +14,38 @@ pub struct Layout {
     pub source: PathBuf,
     /// Files and folders, relative to it.
     pub entries: BTreeSet<PathBuf>,
+    /// Entries under another name: where they are seen, and where they are kept.
+    pub aliases: BTreeMap<PathBuf, PathBuf>,
+    /// The folder in it in which the command runs; empty for the folder itself.
+    pub working: PathBuf,
 }
 
 impl Layout {
-    /// Lays out `folder`, unless it was done before.
+    /// Lays out the folder in which a command runs in `cwd`, unless it was done before.
     ///
     /// An entry that is not on disk is left out: it is one of the names that Bazel has for sets of
     /// files, or the command will miss it as it would have missed it in the build.
-    pub fn lay(&self, folder: &Path) -> io::Result<()> {
+    pub fn lay(&self, cwd: &Path) -> io::Result<()> {
+        let depth = self.working.components().count();
+        let folder = cwd.ancestors().nth(depth).unwrap_or(cwd);
         let done = folder.with_extension("laid");
         if done.exists() {
             return Ok(());
         }
         fs::create_dir_all(folder)?;
         let mut last = PathBuf::new();
-        for entry in &self.entries {
+        let own = self.entries.iter().map(|entry| (entry, entry));
+        for (entry, kept) in own.chain(&self.aliases) {
             // What lies in a folder that is an entry itself is there already; and nothing must be
             // made behind a link, which leads to the build's own files.
             let inside = entry
                 .ancestors()
                 .skip(1)
-                .any(|above| self.entries.contains(above));
+                .any(|above| self.entries.contains(above) || self.aliases.contains_key(above));
             let plain = entry
                 .components()
-                .all(|part| matches!(part, std::path::Component::Normal(_)));
-            let source = self.source.join(entry);
+                .all(|part| matches!(part, Component::Normal(_)));
+            let source = self.source.join(kept);
             if inside || !plain || source.symlink_metadata().is_err() {
                 continue;
             }
@@ -49,6 +56,7 @@ impl Layout {
             }
             fs::os::unix::fs::symlink(source, link)?;
         }
+        fs::create_dir_all(cwd)?;
         fs::write(done, "")
     }
 
@@ -78,12 +86,15 @@ mod tests {
         let layout = Layout {
             source: source.clone(),
             entries: entries.map(PathBuf::from).into(),
+            aliases: [("run/a/other".into(), "a/out".into())].into(),
+            working: "run/a".into(),
         };
         let folder = root.path().join("place/main");
-        layout.lay(&folder).unwrap();
-        layout.lay(&folder).unwrap();
+        layout.lay(&folder.join("run/a")).unwrap();
+        layout.lay(&folder.join("run/a")).unwrap();
         assert_eq!(fs::read(folder.join("a/in")).unwrap(), b"1");
         assert_eq!(fs::read(folder.join("tree/x")).unwrap(), b"3");
+        assert_eq!(fs::read(folder.join("run/a/other")).unwrap(), b"2");
         assert!(!folder.join("a/out").exists() && !folder.join("gone").exists());
         assert_eq!(fs::read_dir(source.join("tree")).unwrap().count(), 1);
         assert_eq!(layout.resolved().len(), 4);

@@ -43,11 +43,12 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// One digest over all that a compile could use. The order of the directives is left out:
-    /// Cargo passes them on by kind.
+    /// One digest over all that a compile could use. Of the directives, only the order in which
+    /// libraries are named reaches the compile as it is: rustc sorts or counts the rest.
     pub fn digest(&self) -> String {
         let mut lines = self.directives.lines().to_vec();
         lines.sort();
+        lines.extend(self.directives.values("rustc-link-lib").map(str::to_owned));
         for (path, digest) in &self.files {
             lines.push(format!("{} {digest}", path.display()));
         }
@@ -61,6 +62,17 @@ impl Outputs {
             if !other.directives.lines().contains(line) {
                 found.push(format!("it told cargo `{line}` in one run only"));
             }
+        }
+        let libraries = |own: &Self| {
+            let names = own.directives.values("rustc-link-lib");
+            names.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let [one, two] = [libraries(self), libraries(other)];
+        if found.is_empty() && one != two {
+            let [one, two] = [one.join(", "), two.join(", ")];
+            found.push(format!(
+                "it told cargo to link {one} in one run, {two} in the other"
+            ));
         }
         let paths = self.files.keys().chain(other.files.keys());
         let mut paths: Vec<&PathBuf> = paths.collect();

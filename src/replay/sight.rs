@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::os_text::normalized;
 use crate::plan::variation::{Change, Variation};
+use crate::project::is_place;
 use crate::trace::{
     Access, Command, Event, Frame, Injection, ModuleCache, ProcessId, Steer, Sys, Trace,
 };
@@ -72,11 +73,22 @@ pub enum What {
     Pid,
     /// A user or group number.
     User,
+    /// The working folder's path.
+    Folder,
     /// An environment variable, and whether it was set.
     Variable(OsString, bool),
 }
 
 impl What {
+    /// Whether the answer says where the package lies.
+    pub fn is_place(&self) -> bool {
+        match self {
+            What::Folder => true,
+            What::Variable(name, _) => is_place(name),
+            _ => false,
+        }
+    }
+
     /// The variations that could change the answer.
     pub fn variations(&self) -> &'static [Variation] {
         match self {
@@ -333,17 +345,28 @@ const RUNTIME: &[&str] = &[
     "rand_chacha",
 ];
 
-/// The crate of a demangled symbol: `<a::B as c::D>::f` is of `a`.
+/// The crate of a demangled symbol: `<a::B as c::D>::f` is of `a`, and so is `<[u8] as a::C>::f`,
+/// whose type is nobody's.
 pub fn crate_of(symbol: &str) -> &str {
-    let start = symbol.trim_start_matches(['<', '&', '*', '(', '[']);
-    let start = start
-        .strip_prefix("mut ")
-        .or_else(|| start.strip_prefix("dyn "))
-        .unwrap_or(start);
-    start
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .next()
-        .unwrap_or("")
+    let first = first_crate(symbol);
+    match symbol.split_once(" as ") {
+        Some((_, of_trait)) if !first.1 => first_crate(of_trait).0,
+        _ => first.0,
+    }
+}
+
+/// The first word of a path or type, and whether it is a crate (a path goes on behind it).
+fn first_crate(text: &str) -> (&str, bool) {
+    let mut start = text.trim_start_matches(['<', '&', '*', '(', '[']);
+    while let Some(rest) = ["mut ", "const ", "dyn "]
+        .iter()
+        .find_map(|own| start.strip_prefix(own))
+    {
+        start = rest.trim_start_matches(['<', '&', '*', '(', '[']);
+    }
+    let end = start.find(|c: char| !c.is_alphanumeric() && c != '_');
+    let (name, rest) = start.split_at(end.unwrap_or(start.len()));
+    (name, rest.starts_with("::"))
 }
 
 fn what(event: &Event) -> Option<What> {
@@ -385,6 +408,7 @@ fn what(event: &Event) -> Option<What> {
         },
         Access::System => match event.call? {
             Sys::Uname => What::Uname,
+            Sys::Getcwd => What::Folder,
             Sys::SchedGetaffinity | Sys::Getcpu | Sys::Sysinfo => What::Cpus,
             _ => return None,
         },
@@ -413,5 +437,11 @@ mod tests {
         assert_eq!(crate_of("<a::B as core::fmt::Debug>::fmt"), "a");
         assert_eq!(crate_of("<&mut x::Y as z::Z>::f"), "x");
         assert_eq!(crate_of("getrandom"), "getrandom");
+        let into = "<[&str; 5] as core::convert::Into<std::collections::HashSet<&str>>>::into";
+        assert_eq!(crate_of(into), "core");
+        assert_eq!(crate_of("<u32 as x::Y<a::B>>::f"), "x");
+        assert_eq!(crate_of("<*const dyn x::Y>::f"), "x");
+        assert_eq!(crate_of("<(a::B, u8) as c::D>::f"), "a");
+        assert_eq!(crate_of(""), "");
     }
 }

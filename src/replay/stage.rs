@@ -83,6 +83,9 @@ impl Staged {
             cwd: script.cwd.clone(),
             outputs: Vec::new(),
         };
+        if let Some(layout) = &script.layout {
+            layout.lay(&staged.cwd)?;
+        }
         staged.env.insert("OUT_DIR".into(), out_dir.into());
         // Else a look at the state of a repository writes to it.
         staged.env.insert("GIT_OPTIONAL_LOCKS".into(), "0".into());
@@ -105,6 +108,9 @@ impl Staged {
             Change::Folder(_, variable, name) => {
                 let path = folder.join(name);
                 fs::create_dir(&path)?;
+                if *variable == "HOME" {
+                    self.keep_tools();
+                }
                 self.env.insert((*variable).into(), path.into());
             }
             Change::BuildPath {
@@ -121,6 +127,20 @@ impl Staged {
             | Change::NoAslr => {}
         }
         Ok(())
+    }
+
+    /// Cargo and rustup find their own by `HOME`, unless told otherwise: they are the build's tools,
+    /// wherever its home is. (A cargo without them would fetch its registry again.)
+    fn keep_tools(&mut self) {
+        let Some(home) = self.env.get(OsStr::new("HOME")).map(PathBuf::from) else {
+            return;
+        };
+        for (variable, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+            let place = home.join(folder);
+            if place.is_dir() && !self.env.contains_key(OsStr::new(variable)) {
+                self.env.insert(variable.into(), place.into());
+            }
+        }
     }
 
     /// Copies the package (and its `OUT_DIR`) below `place` and lets the command work there. The

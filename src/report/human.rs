@@ -6,9 +6,11 @@
 
 use std::fmt::Write;
 
+use annotate_snippets::{Annotation, AnnotationKind, Level as Said, Renderer, Snippet};
+
 use super::{NotChecked, Report, Verdict};
 use crate::bytes::Escaped;
-use crate::lint::{CulpritKind, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Excerpt, Finding, Grade, Level};
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +31,10 @@ fn escaped(text: &str) -> String {
 const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[1;33m";
 const GREEN: &str = "\x1b[1;32m";
-const BLUE: &str = "\x1b[1;34m";
+/// Source lines are cut to this many columns, however wide the terminal: a report does not depend on
+/// where it is read.
+const SNIPPET_WIDTH: usize = 120;
+
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
 
@@ -61,79 +66,124 @@ fn write_report(out: &mut String, report: &Report, detail: Detail) -> std::fmt::
 }
 
 fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
-    let (color, word) = match finding.level {
-        Level::Deny => (RED, "error"),
-        Level::Warn => (YELLOW, "warning"),
+    let level = match finding.level {
+        Level::Deny => Said::ERROR,
+        Level::Warn => Said::WARNING,
         Level::Allow => return Ok(()),
     };
-    let krate = escaped(&finding.krate);
-    writeln!(
-        out,
-        "{color}{word}[{}]{PLAIN}{BOLD}: {krate}: {}{PLAIN}",
-        finding.lint,
-        escaped(&finding.message)
-    )?;
-    let mut line = |label: &str, text: &str| {
-        writeln!(
-            out,
-            "  {BLUE}={PLAIN} {BOLD}{label}{PLAIN}: {}",
-            escaped(text)
-        )
+    let title = format!("{}: {}", escaped(&finding.krate), escaped(&finding.message));
+    let mut group = level
+        .primary_title(title)
+        .id(escaped(&finding.lint))
+        .elements(snippets(finding));
+    for (label, text) in notes(finding) {
+        group = group.element(Said::NOTE.with_name(label).message(text));
+    }
+    group = group.element(Said::HELP.message(escaped(&finding.help)));
+    let renderer = Renderer::styled().term_width(SNIPPET_WIDTH);
+    writeln!(out, "{}\n", renderer.render(&[group]))
+}
+
+/// The invocation and the line of the macro that asked, where their sources could be read.
+fn snippets(finding: &Finding) -> Vec<Snippet<'_, Annotation<'_>>> {
+    let invocation = finding
+        .expansion
+        .as_ref()
+        .and_then(|own| own.source.as_ref());
+    let culprit = finding.culprit.as_ref().and_then(|own| own.source.as_ref());
+    let show = |excerpt: &Excerpt, kind: AnnotationKind| {
+        // A saved report may hold anything.
+        let boundary = |at: usize| {
+            let mut all = excerpt.text.char_indices().map(|(at, _)| at);
+            all.rfind(|own| *own <= at).unwrap_or(0)
+        };
+        let end = |at: usize| {
+            if at < excerpt.text.len() {
+                boundary(at)
+            } else {
+                excerpt.text.len()
+            }
+        };
+        let (start, end) = (boundary(excerpt.span[0]), end(excerpt.span[1]));
+        let annotation = kind
+            .span(start..end.max(start))
+            .label(escaped(&excerpt.label));
+        let source = excerpt.text.replace(char::is_control, " ");
+        let snippet = Snippet::source(source).line_start(excerpt.line);
+        snippet.path(escaped(&excerpt.path)).annotation(annotation)
     };
+    let invocation = invocation.map(|own| show(own, AnnotationKind::Primary));
+    let kind = match invocation {
+        Some(_) => AnnotationKind::Context,
+        None => AnnotationKind::Primary,
+    };
+    let culprit = culprit.map(|own| show(own, kind));
+    invocation.into_iter().chain(culprit).collect()
+}
+
+/// What stands below the title, label and text.
+fn notes(finding: &Finding) -> Vec<(&'static str, String)> {
+    let mut notes = Vec::new();
     // An infected crate's message has said whose fault it is.
     let culprit = finding
         .culprit
         .as_ref()
         .filter(|_| finding.lint != "svh-infected");
     if let Some(culprit) = culprit {
-        let kind = match culprit.kind {
-            CulpritKind::ProcMacro => "proc macro",
-            CulpritKind::BuildScript => "build script of",
-            CulpritKind::Source => "source of",
-            CulpritKind::Flags => "the build rules",
-            CulpritKind::Rustc => "rustc",
-        };
-        let package = culprit.package.as_deref().unwrap_or_default();
-        let mut text = format!("{kind} {package}").trim().to_owned();
-        if culprit.package.is_none() && culprit.kind == CulpritKind::ProcMacro {
-            text.push_str(", which one was not told");
-        }
-        for more in [&culprit.function, &culprit.location].into_iter().flatten() {
-            text.push_str(", ");
-            text.push_str(more);
-        }
-        line("culprit", &text)?;
+        notes.push(("culprit", escaped(&who(culprit))));
     }
     if let Some(expanded) = &finding.expansion {
         let place = expanded.location.as_deref().unwrap_or_default();
-        if let Some(invocation) = &expanded.invocation {
-            line("where", &format!("{invocation}, {place}"))?;
+        let invocation = expanded.invocation.as_ref();
+        // Else the source line stands above.
+        if let Some(invocation) = invocation.filter(|_| expanded.source.is_none()) {
+            notes.push(("where", escaped(&format!("{invocation}, {place}"))));
+        }
+        if !expanded.diff.is_empty() {
+            let lines: Vec<String> = expanded.diff.iter().map(|line| diff_line(line)).collect();
+            notes.push(("writes", lines.join("\n")));
         }
     }
-    for evidence in &finding.evidence {
-        line("seen", evidence)?;
+    notes.extend(finding.evidence.iter().map(|text| ("seen", escaped(text))));
+    match finding.grade {
+        Grade::Confirmed => {}
+        Grade::Hazard => notes.push(("grade", "not confirmed by a run of its own".to_owned())),
+        Grade::Harmless => notes.push(("grade", "harmless so far".to_owned())),
     }
-    let grade = match finding.grade {
-        Grade::Confirmed => None,
-        Grade::Hazard => Some("not confirmed by a run of its own"),
-        Grade::Harmless => Some("harmless so far"),
+    notes
+}
+
+fn who(culprit: &Culprit) -> String {
+    let kind = match culprit.kind {
+        CulpritKind::ProcMacro => "proc macro",
+        CulpritKind::BuildScript => "build script of",
+        CulpritKind::Source => "source of",
+        CulpritKind::Flags => "the build rules",
+        CulpritKind::Rustc => "rustc",
     };
-    if let Some(grade) = grade {
-        line("grade", grade)?;
+    let package = culprit.package.as_deref().unwrap_or_default();
+    let mut text = format!("{kind} {package}").trim().to_owned();
+    if culprit.package.is_none() && culprit.kind == CulpritKind::ProcMacro {
+        text.push_str(", which one was not told");
     }
-    line("help", &finding.help)?;
-    if let Some(expanded) = &finding.expansion {
-        for text in &expanded.diff {
-            let color = match text.as_bytes().first() {
-                Some(b'-') => RED,
-                Some(b'+') => GREEN,
-                _ => "",
-            };
-            writeln!(out, "  {BLUE}|{PLAIN} {color}{}{PLAIN}", escaped(text))?;
-        }
+    let place = culprit
+        .location
+        .as_ref()
+        .filter(|_| culprit.source.is_none());
+    for more in [culprit.function.as_ref(), place].into_iter().flatten() {
+        text.push_str(", ");
+        text.push_str(more);
     }
-    out.push('\n');
-    Ok(())
+    text
+}
+
+fn diff_line(line: &str) -> String {
+    let color = match line.as_bytes().first() {
+        Some(b'-') => RED,
+        Some(b'+') => GREEN,
+        _ => "",
+    };
+    format!("{color}{}{PLAIN}", escaped(line))
 }
 
 fn write_crates(out: &mut String, report: &Report) -> std::fmt::Result {
@@ -148,10 +198,14 @@ fn write_crates(out: &mut String, report: &Report) -> std::fmt::Result {
         let (color, verdict) = (color(krate.verdict), krate.verdict.as_str());
         writeln!(out, "{id:width$}  {color}{verdict}{PLAIN}")?;
         for (name, own) in &krate.strategies {
+            let sign = match own.svh {
+                [Some(metadata), Some(full)] if metadata == full => "=",
+                [Some(_), Some(_)] => "≠",
+                _ => "|",
+            };
             let [metadata, full] = own
                 .svh
                 .map(|svh| svh.map_or_else(|| "none".to_owned(), |svh| svh.to_string()));
-            let sign = if metadata == full { "=" } else { "≠" };
             writeln!(out, "    {name:14} {metadata} {sign} {full}")?;
         }
     }
@@ -273,4 +327,68 @@ fn write_last_line(out: &mut String, report: &Report) -> std::fmt::Result {
         others.join(", "),
         escaped(&report.rustc)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lint::Expanded;
+
+    fn finding(text: &str) -> Finding {
+        let source = Excerpt {
+            path: text.to_owned(),
+            line: 3,
+            text: text.to_owned(),
+            span: [1, 9_000],
+            label: text.to_owned(),
+        };
+        Finding {
+            lint: "svh-unstable".to_owned(),
+            level: Level::Deny,
+            grade: Grade::Hazard,
+            krate: text.to_owned(),
+            culprit: Some(Culprit {
+                package: Some(text.to_owned()),
+                kind: CulpritKind::ProcMacro,
+                function: Some(text.to_owned()),
+                location: Some(text.to_owned()),
+                source: Some(source.clone()),
+            }),
+            factor: None,
+            names: Vec::new(),
+            message: text.to_owned(),
+            expansion: Some(Expanded {
+                invocation: Some(text.to_owned()),
+                location: Some(text.to_owned()),
+                source: Some(source),
+                kind: None,
+                diff: vec![text.to_owned()],
+            }),
+            evidence: vec![text.to_owned()],
+            help: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn no_text_from_a_build_steers_the_terminal() {
+        for text in [
+            "\x1b]0;title\x07",
+            "a\nb\r\x1b[2J",
+            "\u{202e}\u{9b}31m",
+            &"é".repeat(3000),
+            "",
+        ] {
+            let mut out = String::new();
+            write_finding(&mut out, &finding(text)).unwrap();
+            // Colours are ours: `ESC [ digits m`.
+            for part in out.split('\x1b').skip(1) {
+                let rest = part.strip_prefix('[').expect("only colours");
+                let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+                assert!(rest.starts_with('m'), "{text:?}: {part:?}");
+            }
+            let bad =
+                |c: char| c.is_control() && !"\n\x1b".contains(c) || "\u{202e}\u{9b}".contains(c);
+            assert!(!out.contains(bad), "{text:?}: {out:?}");
+        }
+    }
 }

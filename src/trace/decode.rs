@@ -191,6 +191,7 @@ pub(crate) fn decode(
         | Sys::PidfdOpen
         | Sys::SchedSetaffinity => Access::Identity,
         Sys::Uname
+        | Sys::Getcwd
         | Sys::Sysinfo
         | Sys::SchedGetaffinity
         | Sys::Getcpu

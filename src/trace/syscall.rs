@@ -169,6 +169,7 @@ calls! {
     }
     System {
         Uname "uname" 63 160,
+        Getcwd "getcwd" 79 17,
         Sysinfo "sysinfo" 99 179,
         SchedGetaffinity "sched_getaffinity" 204 123,
         Getcpu "getcpu" 309 168,

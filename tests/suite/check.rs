@@ -46,6 +46,30 @@ fn a_macro_in_hash_order_is_caught_in_20_of_20_checks() {
 }
 
 #[test]
+fn triage_compiles_only_what_a_macro_or_script_had_a_say_in() {
+    let workspace = Workspace::fixture("hash-order");
+    let report = workspace.report(&["//...", "--triage"], 1);
+    let expected = [
+        ("//client:client", "infected"),
+        ("//handlers-macro:handlers_macro", "safe"),
+        ("//handlers:handlers", "nondeterministic"),
+    ];
+    assert_eq!(verdicts(&report), expected);
+    let svh = |id: &str| krate(&report, id)["strategies"]["full"]["svh"].clone();
+    let macros = svh("//handlers-macro:handlers_macro");
+    assert!(macros[0].is_null() && macros[1].is_string(), "{macros}");
+    assert!(svh("//handlers:handlers")[0].is_string());
+    let not_checked = report["not_checked"].as_array().unwrap().iter();
+    let triaged: Vec<&str> = not_checked
+        .filter(|own| own["why"].as_str().unwrap().contains("--triage"))
+        .map(|own| own["what"].as_str().unwrap())
+        .collect();
+    // The client's compile loads the macro behind its dependency.
+    assert_eq!(triaged, ["//handlers-macro:handlers_macro"]);
+    workspace.assert_nothing_left();
+}
+
+#[test]
 fn a_macro_that_embeds_the_time_is_caught() {
     let workspace = Workspace::fixture("clock");
     let report = workspace.report(&["//..."], 1);

@@ -8,6 +8,7 @@
 )]
 
 mod artifact;
+mod bazel;
 mod check;
 mod diff;
 mod golden;

@@ -403,6 +403,13 @@ fn item_end(tokens: &Tokens<'_>, from: usize) -> usize {
     at.min(tokens.len())
 }
 
+/// Where the macro's path is written; of `m!`, with its mark.
+pub(super) fn span(site: &Site, tokens: &Tokens<'_>) -> Range<usize> {
+    let (_, behind) = read_path(tokens, site.at, site.range.end.max(site.at + 1));
+    let mark = usize::from(site.form == Form::Bang);
+    tokens.bytes(site.at, behind.max(site.at + 1) + mark)
+}
+
 /// The invocation as a reader would write it.
 pub(super) fn text(site: &Site, tokens: &Tokens<'_>) -> String {
     let path = site.path.join("::");

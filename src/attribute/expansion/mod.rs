@@ -13,6 +13,7 @@ mod place;
 mod tokens;
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use place::{Candidate, Crate, Place};
@@ -137,6 +138,8 @@ pub struct Invocation {
     pub file: PathBuf,
     /// Its line, from 1.
     pub line: usize,
+    /// The macro's path, in bytes of the [`Source`]'s text.
+    pub span: Range<usize>,
 }
 
 /// Compares two expansions of a crate. The first of `sources` is the crate's root.

@@ -225,6 +225,7 @@ impl<'a> Crate<'a> {
             text: invocation::text(site, &file.tokens),
             file: file.path.to_path_buf(),
             line: file.tokens.line(site.at),
+            span: invocation::span(site, &file.tokens),
         }
     }
 

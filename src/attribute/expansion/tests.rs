@@ -35,7 +35,9 @@ fn run(edits: &[(&str, &str)], suspect: &Suspect<'_>) -> Expansion {
 }
 
 fn shown(invocation: &Invocation) -> String {
-    let Invocation { text, file, line } = invocation;
+    let Invocation {
+        text, file, line, ..
+    } = invocation;
     format!("{}:{line}: {text}", file.display())
 }
 

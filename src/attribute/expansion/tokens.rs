@@ -4,6 +4,8 @@
 //! printed, which no parser need accept (`/*ERROR*/`, `builtin # …`, a newer edition). It never
 //! recurses, so no nesting is too deep for it.
 
+use std::ops::Range;
+
 /// More tokens than this are not looked at; ten megabytes of expansion are about three million.
 const MAX_TOKENS: usize = 8_000_000;
 
@@ -93,6 +95,18 @@ impl<'a> Tokens<'a> {
         };
         let range = first.start as usize..last.end as usize;
         self.text.get(range).unwrap_or_default()
+    }
+
+    /// Where the tokens from one to before another stand, in bytes of the text.
+    pub(super) fn bytes(&self, from: usize, to: usize) -> Range<usize> {
+        let start = |at: usize| {
+            self.all
+                .get(at)
+                .map_or(self.text.len(), |own| own.start as usize)
+        };
+        let end = to.checked_sub(1).and_then(|at| self.all.get(at));
+        let from = start(from);
+        from..end.map_or(from, |own| own.end as usize).max(from)
     }
 
     pub(super) fn is(&self, at: usize, mark: u8) -> bool {

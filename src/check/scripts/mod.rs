@@ -3,7 +3,7 @@
 
 mod say;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::judge::{Judge, SYSTEM, suspects};
 use super::sides::Sides;
-use crate::attribute::{self, Answer, Cause, Observed, Undeclared, World};
+use super::undeclared;
+use crate::attribute::{self, Answer, Cause, Fault, Observed, World};
 use crate::lint::Finding;
 use crate::os_text::normalized;
 use crate::plan::variation::{Change, Setting, Variation};
@@ -39,12 +40,6 @@ const MAX_FILES: usize = 16;
 /// A script that takes no longer is run in more settings.
 const QUICK: Duration = Duration::from_millis(300);
 
-/// Places whose files belong to the system, when a program that the script started reads them.
-const TOOLS: &[&str] = &["/bin", "/etc", "/opt", "/sbin", "/usr", "/nix/store"];
-
-/// Places that hold no files of anybody.
-const PSEUDO: &[&str] = &["/dev", "/proc", "/run", "/sys"];
-
 /// Checks the build script of the crate on trial, if it has one.
 pub(super) fn check(judge: &Judge<'_>, sides: &Sides<'_>) -> Result<Checked, ReplayError> {
     let mut scripts = judge.build.scripts.iter();
@@ -69,8 +64,12 @@ fn watch(judge: &Judge<'_>, script: &Action, modules: &ModuleCache) -> Watch {
     let mut known: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     known.insert(judge.replayer.toolchain.sysroot.clone());
     known.insert(judge.replayer.scratch.clone());
-    // The programs and the other scripts' outputs, which Cargo itself keeps up to date.
-    known.extend(script.program.ancestors().nth(3).map(Path::to_path_buf));
+    if script.layout.is_none() {
+        // The programs and the other scripts' outputs, which Cargo itself keeps up to date.
+        known.extend(script.program.ancestors().nth(3).map(Path::to_path_buf));
+        let target = script.program.ancestors().nth(4);
+        known.extend(target.map(|own| own.join(".rustc_info.json")));
+    }
     let var = |name: &str| script.env.get(OsStr::new(name)).map(PathBuf::from);
     let home = var("CARGO_HOME").or_else(|| Some(var("HOME")?.join(".cargo")));
     known.extend(home);
@@ -136,7 +135,7 @@ impl ScriptTrial<'_> {
                 self.probe(&plain, &varied, &vary, &mut checked)?;
             }
         }
-        self.probe_files(&plain, &vary, &mut checked)?;
+        self.probe_undeclared(&plain, &vary, &mut checked)?;
         Ok(checked)
     }
 
@@ -241,7 +240,7 @@ impl ScriptTrial<'_> {
                 continue;
             };
             checked.moves |= effect;
-            let mut finding = self.finding("build-script-unstable-output", &cause, plain, effect);
+            let mut finding = self.finding(&cause, plain, effect);
             if let (Ok(one), Ok(other)) = (&one.outputs, &other.outputs) {
                 finding.evidence.extend(one.differences(other));
             }
@@ -284,12 +283,17 @@ impl ScriptTrial<'_> {
         for value in before.values("rustc-cfg") {
             edits.push(Edit::Remove(cfg(value)));
         }
+        let lib = |value: &str| vec![OsString::from("-l"), OsString::from(value)];
+        for value in before.values("rustc-link-lib") {
+            edits.push(Edit::Remove(lib(value)));
+        }
         for (name, _) in before.variables() {
             edits.push(Edit::Env(name.into(), None));
         }
         if let Ok(outputs) = &run.outputs {
             let said = &outputs.directives;
             edits.extend(said.values("rustc-cfg").flat_map(cfg).map(Edit::Add));
+            edits.extend(said.values("rustc-link-lib").flat_map(lib).map(Edit::Add));
             let set = |(name, value): (&str, &str)| Edit::Env(name.into(), Some(value.into()));
             edits.extend(said.variables().map(set));
         }
@@ -306,70 +310,42 @@ impl ScriptTrial<'_> {
         Directives::parse(&said.and_then(Result::ok).unwrap_or_default())
     }
 
-    /// Tries whether the files matter that the script read and did not declare.
-    fn probe_files(
+    /// Tries whether the files, folders and variables matter that the script asked for and did not
+    /// declare.
+    fn probe_undeclared(
         &self,
         plain: &ScriptRun,
         vary: &[Variation],
         checked: &mut Checked,
     ) -> Result<(), ReplayError> {
-        let files: Vec<PathBuf> = self.undeclared(&plain.sightings).into_iter().collect();
-        if files.is_empty() {
-            return Ok(());
-        }
-        let pinned = self.world(vary, Setting::PINNED);
-        let with = |more: &mut dyn Iterator<Item = Change>| {
-            let mut changes = pinned.clone();
-            changes.extend(more);
-            changes
-        };
-        // All at once first: mostly, none matters.
-        let still = self.run(&pinned)?;
-        let mut moves = false;
-        for change in [Change::Garble, Change::Hide] {
-            let changes = with(&mut files.iter().cloned().map(change));
-            moves = moves || !answer(&self.run(&changes)?).same(&answer(&still));
-        }
-        if !moves || still.outputs.is_err() {
-            return Ok(());
-        }
-        let tries = |path: &PathBuf| Undeclared {
-            tries: vec![
-                (
-                    Change::Garble(path.clone()),
-                    "with other content in that file".to_owned(),
-                ),
-                (
-                    Change::Hide(path.clone()),
-                    "with that file hidden".to_owned(),
-                ),
-            ],
-            failing_counts: true,
-            modules: vec![self.script.program.clone()],
-        };
-        let files: BTreeMap<PathBuf, Undeclared> = files
-            .iter()
-            .take(MAX_FILES)
-            .map(|path| (path.clone(), tries(path)))
-            .collect();
+        let seen = plain.sightings.iter();
+        let tries = undeclared::tries(self.script, seen.filter(|own| self.is_undeclared(own)));
         let change = |variation: Variation, setting| variation.change(self.script, setting);
         let world = World {
             vary,
             change: &change,
         };
-        let causes = attribute::probe_files(&self.base(), &files, &world, &mut |trial| {
+        let causes = attribute::probe_undeclared(&self.base(), &tries, &world, &mut |trial| {
             Ok::<_, ReplayError>(answer(&self.run(&trial.changes)?))
         })?;
+        if causes.is_empty() {
+            return Ok(());
+        }
+        let still = self.run(&world.pinned())?;
         let mut found: Vec<Finding> = Vec::new();
         for cause in causes {
             let Some(effect) = self.effect(&still, &self.run(&cause.moved)?, checked)? else {
                 continue;
             };
-            let id = "build-script-reads-undeclared-file";
-            let finding = self.finding(id, &cause, plain, effect);
+            // Nothing moves as long as nobody sets the variable.
+            checked.moves |= effect && !matches!(cause.fault, Fault::Unset(_));
+            let finding = self.finding(&cause, plain, effect);
             // One finding for all that one function reads.
-            let same =
-                |own: &&mut Finding| own.culprit == finding.culprit && own.level == finding.level;
+            let same = |own: &&mut Finding| {
+                own.lint == finding.lint
+                    && own.culprit == finding.culprit
+                    && own.level == finding.level
+            };
             match found.iter_mut().find(same) {
                 Some(known) => known.names.extend(finding.names),
                 None => found.push(finding),
@@ -378,29 +354,29 @@ impl ScriptTrial<'_> {
         for finding in &mut found {
             let names = finding.names.iter().map(|name| format!("`{name}`"));
             let names = names.collect::<Vec<_>>().join(", ");
-            finding.message =
-                format!("its build script's output depends on {names}, which it does not declare");
+            let unset = match finding.factor.as_deref() {
+                Some("env") => "not set here and ",
+                _ => "",
+            };
+            finding.message = format!(
+                "its build script's output depends on {names}, which is {unset}not declared"
+            );
         }
         checked.findings.extend(found);
         Ok(())
     }
 
-    /// Files that the script, or a program that it started, read and did not declare.
-    fn undeclared(&self, seen: &[Sighting]) -> BTreeSet<PathBuf> {
-        let home = self.script.env.get(OsStr::new("HOME"));
-        let in_home = |path: &Path| home.is_some_and(|home| path.starts_with(home));
-        let in_workspace = |path: &Path| path.starts_with(&self.judge.build.root);
-        let undeclared = |own: &Sighting| {
-            let What::Read(path) = &own.what else {
-                return None;
-            };
-            // The user's own settings of a tool are the tool's.
-            let system = own.program.is_some()
-                && (lies_in(path, TOOLS) || (in_home(path) && !in_workspace(path)));
-            let elsewhere = !system && !lies_in(path, PSEUDO) && !self.is_known(path, true);
-            (elsewhere && path.is_file()).then(|| path.clone())
+    /// Whether the script, or a program that it started, asked for something that it did not
+    /// declare.
+    fn is_undeclared(&self, seen: &Sighting) -> bool {
+        let path = match &seen.what {
+            What::Variable(..) => return true,
+            What::Read(path) if path.is_file() => path,
+            What::List(path) => path,
+            _ => return false,
         };
-        seen.iter().filter_map(undeclared).collect()
+        let workspace = &self.judge.build.root;
+        !undeclared::is_of_system(self.script, workspace, seen, path) && !self.is_known(path, true)
     }
 
     fn is_known(&self, path: &Path, reading: bool) -> bool {
@@ -412,10 +388,6 @@ impl ScriptTrial<'_> {
             .ancestors()
             .any(|place| watch.known.contains(place) || (reading && watch.declared.contains(place)))
     }
-}
-
-fn lies_in(path: &Path, places: &[&str]) -> bool {
-    places.iter().any(|place| path.starts_with(place))
 }
 
 fn answer(run: &ScriptRun) -> Answer {

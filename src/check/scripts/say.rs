@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::{MAX_FILES, PSEUDO, ScriptTrial, lies_in};
+use super::{MAX_FILES, ScriptTrial};
 use crate::attribute::{Cause, Fault};
-use crate::check::verdict::{Evidence, Writer, is_about, message};
+use crate::check::undeclared::{PSEUDO, lies_in};
+use crate::check::verdict::{Evidence, Writer, is_about};
+use crate::check::words::message;
 use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
 use crate::plan::variation::Variation;
 use crate::replay::script::{Outputs, ScriptRun};
@@ -23,7 +25,10 @@ impl ScriptTrial<'_> {
             let temporary = path.starts_with(&temp) && !inside;
             !scratch && !temporary && !lies_in(path, PSEUDO)
         };
-        let written = |own: &&Sighting| matches!(&own.what, What::Write(path) if outside(path));
+        // A cargo that the script started keeps its own books.
+        let books =
+            |own: &Sighting, path: &Path| own.program.is_some() && self.is_known(path, false);
+        let written = |own: &&Sighting| matches!(&own.what, What::Write(path) if outside(path) && !books(own, path));
         let mut written = seen.iter().filter(written);
         let first = written.next()?;
         let mut finding = self.seen(
@@ -101,27 +106,18 @@ impl ScriptTrial<'_> {
     }
 
     /// A finding about what moves the script's outputs; only an `effect` on the SVH counts.
-    pub(super) fn finding(
-        &self,
-        id: &str,
-        cause: &Cause,
-        plain: &ScriptRun,
-        effect: bool,
-    ) -> Finding {
+    pub(super) fn finding(&self, cause: &Cause, plain: &ScriptRun, effect: bool) -> Finding {
+        let id = match cause.fault {
+            Fault::File(_) => "build-script-reads-undeclared-file",
+            Fault::Unset(_) => "build-script-reads-undeclared-env",
+            _ => "build-script-unstable-output",
+        };
         let evidence = Evidence {
             watched: true,
             ..Evidence::default()
         };
-        let root = self.sides.recorded().root.as_ref();
-        let (factor, names) = root.map_or((None, Vec::new()), |root| {
-            let writer = Writer {
-                action: self.judge.action,
-                build: self.judge.build,
-                evidence: &evidence,
-                root,
-            };
-            writer.factor(&cause.fault)
-        });
+        let writer = self.writer(&evidence);
+        let (factor, names) = writer.map_or((None, Vec::new()), |own| own.factor(&cause.fault));
         // Attribution speaks of compiles.
         let of_script = |text: &str| {
             text.replace("SVH", "output")
@@ -143,7 +139,10 @@ impl ScriptTrial<'_> {
         let said = said.replacen("its output", "its build script's output", 1);
         Finding {
             lint: id.to_owned(),
-            level: if effect { Level::Deny } else { Level::Allow },
+            level: match lint::page(id) {
+                _ if !effect => Level::Allow,
+                page => page.map_or(Level::Deny, |page| page.level),
+            },
             grade: if effect {
                 Grade::Confirmed
             } else {
@@ -151,13 +150,36 @@ impl ScriptTrial<'_> {
             },
             krate: self.judge.action.id.clone(),
             culprit: Some(self.culprit(about.first().copied())),
-            help: help(&cause.fault, effect).to_owned(),
+            help: self.help(&cause.fault, effect).to_owned(),
             factor,
             names,
             message: said,
             expansion: None,
             evidence: lines,
         }
+    }
+
+    /// What to do. Rules declare for a script what it tells Cargo itself.
+    fn help(&self, fault: &Fault, effect: bool) -> &'static str {
+        match fault {
+            Fault::File(_) if effect && self.script.layout.is_some() => {
+                "name the file in `data` of the script's rule, or let the script do without"
+            }
+            Fault::World(Variation::Env, _) if effect && self.script.layout.is_some() => {
+                "set the variable in `build_script_env` of the script's rule, or let the script do without"
+            }
+            _ => help(fault, effect),
+        }
+    }
+
+    /// Finds the words, as for the crate's own findings.
+    fn writer<'a>(&'a self, evidence: &'a Evidence) -> Option<Writer<'a>> {
+        Some(Writer {
+            action: self.judge.action,
+            build: self.judge.build,
+            evidence,
+            root: self.sides.recorded().root.as_ref()?,
+        })
     }
 
     /// The package whose function asked, the script's own unless it is another crate of the build.
@@ -168,11 +190,15 @@ impl ScriptTrial<'_> {
             actions.find(|own| own.args.crate_name() == Some(name) && own.id != self.script.id)
         });
         let package = named.map_or(&self.script.package, |own| &own.package);
+        let (location, source) = self
+            .writer(&Evidence::default())
+            .map_or((None, None), |own| own.located(sighting));
         Culprit {
-            package: Some(format!("{} {}", package.name, package.version)),
+            package: Some(package.shown()),
             kind: CulpritKind::BuildScript,
             function,
-            location: sighting.and_then(|own| own.location.clone()),
+            location,
+            source,
         }
     }
 
@@ -188,7 +214,7 @@ fn help(fault: &Fault, effect: bool) -> &'static str {
         Fault::File(_) => {
             "print `cargo::rerun-if-changed=PATH` for what the script reads, or let it do without"
         }
-        Fault::World(Variation::Env, _) => {
+        Fault::World(Variation::Env, _) | Fault::Unset(_) => {
             "print `cargo::rerun-if-env-changed=NAME` for what the script reads, or let it do without"
         }
         Fault::World(Variation::Time, _) => {

@@ -10,15 +10,17 @@ use super::BazelError;
 use super::aquery::{Command, Graph};
 use super::command::Places;
 use super::events::Events;
+use super::scripts::Script;
 use super::wrapper::{self, Wrapped, WrapperError};
 use crate::digest::Digest;
 use crate::project::layout::Layout;
-use crate::project::{Action, Build, OptOut, Package, SecondProcess, TargetKind};
+use crate::project::{Action, Build, OptOut, Package, SecondProcess, TargetKind, number_equal_ids};
 use crate::rustc::args::Args;
 
 /// The Rust actions of a build.
 pub(super) struct Planned {
     compiles: Vec<Compile>,
+    scripts: Vec<Script>,
     /// Labels of what is left out, with the reason.
     left_out: BTreeSet<(String, String)>,
     /// The execution root.
@@ -49,13 +51,10 @@ struct Step {
 
 impl Planned {
     /// Reads the graph. Commands will run below `scratch`.
-    pub(super) fn read(
-        graph: &Graph,
-        places: &Places,
-        scratch: &Path,
-    ) -> Result<Self, BazelError> {
+    pub(super) fn read(graph: &Graph, places: &Places, scratch: &Path) -> Result<Self, BazelError> {
         let mut planned = Self {
             compiles: Vec::new(),
+            scripts: Vec::new(),
             left_out: BTreeSet::new(),
             root: places.execution_root.clone(),
         };
@@ -65,12 +64,8 @@ impl Planned {
             let for_tool = graph.configuration(command).contains("-exec");
             let step = |folder: &Path| -> Result<Result<Step, WrapperError>, BazelError> {
                 let root = &places.execution_root;
-                let read = wrapper::unwrap(
-                    command.arguments(),
-                    command.environment(),
-                    folder,
-                    root,
-                );
+                let read =
+                    wrapper::unwrap(command.arguments(), command.environment(), folder, root);
                 Ok(match read {
                     Ok(command_line) => Ok(Step::new(graph, command, command_line)?),
                     Err(error) => Err(error),
@@ -98,6 +93,13 @@ impl Planned {
                         planned.left_out.insert((label, why.to_string()));
                     }
                 },
+                "CargoBuildScriptRun" => planned.scripts.push(Script {
+                    outputs: graph.outputs(command)?,
+                    inputs: graph.inputs(command)?,
+                    command: command.arguments(),
+                    env: command.environment(),
+                    folder,
+                }),
                 _ => {}
             }
         }
@@ -134,7 +136,9 @@ impl Planned {
 
     fn is_made(&self, compile: &Compile) -> bool {
         let outputs = compile.full.outputs.iter();
-        outputs.map(|path| self.root.join(path)).all(|path| path.exists())
+        outputs
+            .map(|path| self.root.join(path))
+            .all(|path| path.exists())
     }
 
     /// Leaves out what the build did not make: it failed, or something that it needs did. An older
@@ -192,6 +196,26 @@ impl Planned {
             fs::create_dir_all(&action.cwd)?;
             build.actions.push(action);
         }
+        number_equal_ids(&mut build.actions);
+        for action in &build.actions {
+            let Some(out_dir) = &action.out_dir else {
+                continue;
+            };
+            let makes = |own: &&Script| {
+                own.outputs
+                    .iter()
+                    .any(|path| action.cwd.join(path) == *out_dir)
+            };
+            let script = self.scripts.iter().find(makes);
+            let script = script.ok_or_else(|| "the action graph does not tell its run".to_owned());
+            match script.and_then(|script| script.action(action, root)) {
+                Ok(script) => build.scripts.push(script),
+                Err(why) => {
+                    let what = format!("build script of {}", action.id);
+                    build.unseen_scripts.push((what, why));
+                }
+            }
+        }
         build.without_metadata.extend(self.left_out);
         build.without_metadata.sort();
         build.without_metadata.dedup();
@@ -220,11 +244,20 @@ impl Planned {
             .iter()
             .map(|(at, paths)| {
                 let users = libraries.iter().map(|(user, _)| *user);
-                (*at, users.filter(|user| takes(&self.compiles[*user], paths)).collect())
+                (
+                    *at,
+                    users
+                        .filter(|user| takes(&self.compiles[*user], paths))
+                        .collect(),
+                )
             })
             .collect();
         let mut breaks = vec![0; self.compiles.len()];
-        for linker in self.compiles.iter().filter(|own| own.kind != TargetKind::Lib) {
+        for linker in self
+            .compiles
+            .iter()
+            .filter(|own| own.kind != TargetKind::Lib)
+        {
             let linked = libraries.iter().filter(|(_, paths)| takes(linker, paths));
             let linked: BTreeSet<usize> = linked.map(|(at, _)| *at).collect();
             for at in &linked {
@@ -254,7 +287,8 @@ impl Step {
 
     /// `bazel-out/k8-fastbuild`: what tells the configurations of a target apart.
     fn configuration(&self) -> Option<&OsStr> {
-        self.outputs.first()?.components().nth(1).map(|part| part.as_os_str())
+        let mut parts = self.outputs.first()?.iter();
+        parts.nth(1)
     }
 }
 
@@ -265,7 +299,7 @@ fn rank(path: &Path) -> Option<usize> {
     kinds.iter().position(|kind| extension == *kind)
 }
 
-fn kind(args: &Args) -> TargetKind {
+pub(super) fn kind(args: &Args) -> TargetKind {
     let types = args.crate_types();
     let is = |kinds: &[&str]| types.iter().any(|own| kinds.contains(&own.as_str()));
     if args.has("--test") {
@@ -281,7 +315,9 @@ fn kind(args: &Args) -> TargetKind {
 
 /// Labels of the main repository as users write them.
 pub(super) fn plain_label(label: String) -> String {
-    let main = label.strip_prefix("@@//").or_else(|| label.strip_prefix("@//"));
+    let main = label
+        .strip_prefix("@@//")
+        .or_else(|| label.strip_prefix("@//"));
     match main {
         Some(rest) => format!("//{rest}"),
         None => label,
@@ -298,7 +334,11 @@ fn folder(scratch: &Path, root: &Path, label: &str, command: &Command) -> PathBu
     let key = format!("{label}\n{:?}\n{own:?}", command.place());
     let key = Digest::of(key.as_bytes()).to_string();
     let name = root.file_name().unwrap_or(OsStr::new("_main"));
-    scratch.join("roots").join(&key[..16]).join("execroot").join(name)
+    scratch
+        .join("roots")
+        .join(&key[..16])
+        .join("execroot")
+        .join(name)
 }
 
 impl Compile {
@@ -323,7 +363,12 @@ impl Compile {
             member: self.member,
             label: Some(self.label.clone()),
         };
-        let outputs: Vec<PathBuf> = self.full.outputs.iter().map(|path| root.join(path)).collect();
+        let outputs: Vec<PathBuf> = self
+            .full
+            .outputs
+            .iter()
+            .map(|path| root.join(path))
+            .collect();
         let weight = outputs.iter().filter_map(|path| fs::metadata(path).ok());
         let weight = weight.map(|meta| meta.len()).sum();
         let opt_out = (self.kind == TargetKind::Lib).then(|| OptOut {
@@ -333,7 +378,12 @@ impl Compile {
         let Wrapped { program, args, env } = self.full.command;
         let declared_env: BTreeSet<OsString> = env.keys().cloned().collect();
         Action {
-            target: self.label.rsplit([':', '/']).next().unwrap_or_default().to_owned(),
+            target: self
+                .label
+                .rsplit([':', '/'])
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             kind: self.kind,
             program: root.join(program),
             out_dir: env.get(OsStr::new("OUT_DIR")).map(PathBuf::from),
@@ -345,6 +395,7 @@ impl Compile {
             layout: Some(Layout {
                 source: root.to_path_buf(),
                 entries: self.full.inputs.clone(),
+                ..Layout::default()
             }),
             inputs: self.full.inputs,
             outputs,
@@ -367,7 +418,11 @@ impl Compile {
 /// What leaves a library out of pipelining, ready to be pasted.
 fn opt_out(label: &str, member: bool, package: &Package) -> String {
     if member {
-        let folder = label.trim_start_matches('/').split(':').next().unwrap_or_default();
+        let folder = label
+            .trim_start_matches('/')
+            .split(':')
+            .next()
+            .unwrap_or_default();
         let file = Path::new(folder).join("BUILD.bazel");
         return format!(
             "`disable_pipelining = True` in the rule `{label}` ({})",

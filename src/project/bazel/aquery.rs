@@ -136,7 +136,7 @@ impl Command {
         own.map(OsString::from_vec).collect()
     }
 
-    /// The environment, without what process_wrapper adds.
+    /// The environment, without what the wrapper adds.
     pub fn environment(&self) -> BTreeMap<OsString, OsString> {
         let pair = |own: &Pair| {
             (
@@ -287,8 +287,70 @@ fn length(stream: &mut impl Read) -> io::Result<Option<u64>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// The graph of `crates` libraries, each of which takes all before it, with `tools` files of a
+    /// compiler: the sets of files share what they can, as Bazel's do.
+    pub(in crate::project::bazel) fn generated(crates: u32, tools: u32) -> Vec<u8> {
+        let mut part = Container::default();
+        let mut fragment = |label: String, parent: u32| {
+            let id = u32::try_from(part.path_fragments.len()).unwrap() + 1;
+            part.path_fragments.push(PathFragment {
+                id,
+                label: label.into(),
+                parent,
+            });
+            id
+        };
+        let mut parent = 0;
+        for folder in ["bazel-out", "k8", "bin"] {
+            parent = fragment(folder.to_owned(), parent);
+        }
+        let tool_files: Vec<u32> = (0..tools)
+            .map(|n| fragment(format!("tool{n}"), 0))
+            .collect();
+        let made: Vec<[u32; 2]> = (0..crates)
+            .map(|n| {
+                let source = fragment(format!("c{n}.rs"), 0);
+                [source, fragment(format!("libc{n}.rlib"), parent)]
+            })
+            .collect();
+        // Artifacts bear the numbers of their fragments.
+        let ids = 1..=u32::try_from(part.path_fragments.len()).unwrap();
+        part.artifacts = ids
+            .map(|id| Artifact {
+                id,
+                path_fragment: id,
+            })
+            .collect();
+        part.dep_sets.push(set(1, &[], &tool_files));
+        for (n, [source, rlib]) in (0..).zip(made) {
+            // Set 2n+2: what crate n takes; set 2n+3: what its users take of it.
+            let (own, users) = (2 * n + 2, 2 * n + 3);
+            let before: &[u32] = if n == 0 { &[1] } else { &[1, 2 * n + 1] };
+            part.dep_sets.push(set(own, before, &[source]));
+            let below: &[u32] = if n == 0 { &[] } else { &[2 * n + 1] };
+            part.dep_sets.push(set(users, below, &[rlib]));
+            let arguments = format!(
+                "pw --subst pwd=${{pwd}} -- rustc c{n}.rs --crate-name=c{n} --crate-type=rlib \
+                 --emit=dep-info,link --out-dir=bazel-out/k8/bin"
+            );
+            part.actions.push(Command {
+                mnemonic: "Rustc".to_owned(),
+                target: n + 1,
+                arguments: arguments.split(' ').map(Into::into).collect(),
+                inputs: vec![own],
+                outputs: vec![rlib],
+                ..Command::default()
+            });
+            part.targets.push(Target {
+                id: n + 1,
+                label: format!("//:c{n}").into(),
+            });
+        }
+        stream(&[part])
+    }
 
     fn stream(parts: &[Container]) -> Vec<u8> {
         let parts = parts.iter().map(Message::encode_length_delimited_to_vec);

@@ -86,7 +86,8 @@ impl Events {
         if event.id.pattern.is_some() {
             let configured = event.children.iter();
             self.targets.extend(
-                configured.filter_map(|child| Some(child.target_configured.as_ref()?.label.clone())),
+                configured
+                    .filter_map(|child| Some(child.target_configured.as_ref()?.label.clone())),
             );
         }
         if let (Some(id), Some(aborted)) = (

@@ -14,6 +14,9 @@ mod events;
 pub mod log;
 #[cfg(feature = "remote")]
 pub mod remote;
+mod scripts;
+#[cfg(test)]
+mod tests;
 mod wrapper;
 
 use std::ffi::OsString;
@@ -21,7 +24,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::area::{Area, AreaError};
-use super::{Build, TargetKind, number_equal_ids};
+use super::{Build, TargetKind};
 use crate::artifact;
 use crate::artifact::metadata::Svh;
 use crate::interrupt::Interrupt;
@@ -149,18 +152,24 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, BazelEr
         notes: Vec::new(),
         bootstrap: false,
     };
-    planned.hand_over(&mut build, |own| match own.member {
-        true => events.targets.contains(&own.label),
-        false => request.deps,
+    planned.hand_over(&mut build, |own| {
+        if own.member {
+            events.targets.contains(&own.label)
+        } else {
+            request.deps
+        }
     })?;
-    if !build.actions.iter().any(|own| own.kind != TargetKind::NoMetadata && own.wanted) {
+    if !build
+        .actions
+        .iter()
+        .any(|own| own.kind != TargetKind::NoMetadata && own.wanted)
+    {
         return Err(if succeeded {
             BazelError::NoRust
         } else {
             BazelError::BuildFails
         });
     }
-    number_equal_ids(&mut build.actions);
     if !succeeded {
         if !build.actions.iter().any(parted) {
             return Err(BazelError::BuildFails);

@@ -58,6 +58,14 @@ const PLUMBING: &[&str] = &[
     "--touch-file",
 ];
 
+/// Flags that name a file which the wrapper reads.
+const FILES: &[&str] = &[
+    "--arg-file",
+    "--env-file",
+    "--stable-status-file",
+    "--volatile-status-file",
+];
+
 /// How deep parameter files may name others.
 const DEPTH: usize = 16;
 
@@ -105,7 +113,7 @@ pub(super) fn unwrap(
             Some("--require-explicit-unstable-features") => {
                 flags.explicit_features = value()? == "true";
             }
-            Some(name) if flags.takes_file(name) => {
+            Some(name) if FILES.contains(&name) => {
                 let file = value()?;
                 flags.file(name, file.into());
             }
@@ -158,11 +166,6 @@ fn place(value: &OsStr, folder: &Path) -> OsString {
 }
 
 impl Flags {
-    fn takes_file(&self, name: &str) -> bool {
-        let known = ["--arg-file", "--env-file", "--stable-status-file"];
-        known.contains(&name) || name == "--volatile-status-file"
-    }
-
     fn file(&mut self, name: &str, file: PathBuf) {
         let list = match name {
             "--arg-file" => &mut self.arg_files,
@@ -202,7 +205,7 @@ impl Flags {
                 self.expand(more, root, depth + 1, into)?;
             } else if text.starts_with("--pipelining-") {
                 // Words between the rules and the wrapper's worker.
-            } else if self.takes_file(&text) {
+            } else if FILES.contains(&&*text) {
                 let file = args.pop_front().ok_or(WrapperError::NoProgram)?;
                 let file = self.substitute(file);
                 self.file(&text, file.into());
@@ -296,7 +299,10 @@ mod tests {
         write("args", "--cfg=a\n\n-L${pwd}/x\n");
         write("env", "A=one\\\ntwo\nB=c:\\\\\n");
         write("stable", "STABLE_USER me\nBUILD 1 2\n");
-        write("params", "--extern=x=libx.rlib\n--env-file\nmore\n--pipelining-full\n");
+        write(
+            "params",
+            "--extern=x=libx.rlib\n--env-file\nmore\n--pipelining-full\n",
+        );
         write("more", "C=${pwd}\n");
         let command = words(
             "pw --arg-file args --env-file env --stable-status-file stable --subst pwd=${pwd} \
