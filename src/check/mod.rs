@@ -1,6 +1,7 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
 mod excerpt;
+pub mod aspect;
 mod expand;
 mod infection;
 mod judge;
@@ -98,6 +99,16 @@ pub enum CheckError {
     #[cfg(feature = "remote")]
     #[error(transparent)]
     Remote(crate::remote::RemoteError),
+    /// An action of the aspect left no report.
+    #[error(
+        "{} is no report of this svhcheck: {source}; Bazel may have it from another version, `bazel clean` makes it anew", .path.display()
+    )]
+    ActionReport {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
     /// The journal could not be written.
     #[error(transparent)]
     Journal(#[from] io::Error),
@@ -151,6 +162,16 @@ pub fn check(
             error.into()
         }
     })?;
+    check_build(&build, settings, interrupt, events)
+}
+
+/// Checks the crates of a recorded build.
+fn check_build(
+    build: &Build,
+    settings: &Settings,
+    interrupt: &Interrupt,
+    events: &dyn Events,
+) -> Result<Report, CheckError> {
     let first = build.wanted().next().ok_or(CheckError::Nothing)?;
     if settings.engine == Engine::Free && !build.wanted().any(|own| own.metadata.is_some()) {
         return Err(CheckError::NotPipelined);
@@ -168,10 +189,10 @@ pub fn check(
     let tracer = tracer
         .map(|()| ModuleCache::new())
         .map_err(|error| error.to_string());
-    events.recorded(&build);
+    events.recorded(build);
     events.counted(build.wanted().count());
     let bench = Bench {
-        build: &build,
+        build,
         toolchain: &toolchain,
         settings,
         tracer: &tracer,

@@ -116,17 +116,20 @@ impl Bench<'_> {
         let all = self.changes();
         let everyone = (0..self.wanted.len()).map(|at| (at, all.clone()));
         let first = self.run(everyone.collect(), Some(events))?;
-        // One by one, for those that did not come out equal.
-        let mut more = Vec::new();
-        for (at, tried) in first.iter().enumerate() {
-            if !matches!(tried, Tried::Equal(_)) && !all.is_empty() {
-                more.push((at, Vec::new()));
-                let each = all.iter().filter(|_| all.len() > 1);
-                more.extend(each.map(|change| (at, vec![*change])));
-            }
-        }
-        let tried = self.run(more.clone(), None)?;
-        let mut alone: BTreeMap<(usize, Vec<Change>), Tried> = more.into_iter().zip(tried).collect();
+        // For those that did not come out equal: the plain repeat, and then each change alone.
+        let unequal = |tried: &Tried| !matches!(tried, Tried::Equal(_));
+        let open = (0..first.len()).filter(|at| !all.is_empty() && unequal(&first[*at]));
+        let plain: Vec<(usize, Vec<Change>)> = open.map(|at| (at, Vec::new())).collect();
+        let tried = self.run(plain.clone(), None)?;
+        let mut alone: BTreeMap<(usize, Vec<Change>), Tried> =
+            plain.into_iter().zip(tried).collect();
+        let still = alone.iter().filter(|(_, tried)| !unequal(tried));
+        let still = still.filter(|_| all.len() > 1);
+        let each: Vec<(usize, Vec<Change>)> = still
+            .flat_map(|((at, _), _)| all.iter().map(|change| (*at, vec![*change])))
+            .collect();
+        let tried = self.run(each.clone(), None)?;
+        alone.extend(each.into_iter().zip(tried));
         let mut seen = Vec::new();
         for (at, first) in first.into_iter().enumerate() {
             let mut take = |changes: &[Change]| alone.remove(&(at, changes.to_vec()));
@@ -337,6 +340,7 @@ impl Bench<'_> {
             kind,
             function: None,
             location: None,
+            source: None,
         })
     }
 }

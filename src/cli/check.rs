@@ -12,10 +12,11 @@ use super::exit::Exit;
 use super::progress::Progress;
 use super::shell::Shell;
 use super::signals;
-use crate::check::{self, CheckError, Settings};
+use crate::check::{self, CheckError, Settings, aspect};
 use crate::plan::Edit;
 use crate::plan::strategy::{self, SideEdits, Strategy};
 use crate::plan::variation::{self, Variation};
+use crate::project::bazel::aspect::Orders;
 use crate::project::detect::{self, System};
 use crate::project::{Request, bazel, cargo};
 use crate::report::human::Detail;
@@ -148,6 +149,8 @@ enum Engine {
     Local,
     /// What a pipelined Bazel build made twice by itself; nothing is compiled again
     Free,
+    /// Compiles repeated by actions of the Bazel build itself, in its sandbox or on its cluster
+    BazelAspect,
     /// Bazel's own actions, run again on the remote execution cluster of the build
     #[cfg(feature = "remote")]
     Remote,
@@ -161,6 +164,7 @@ impl Engine {
             Self::Free => bail!(
                 "`--engine free` needs a pipelined Bazel build: Cargo makes metadata and library in one process"
             ),
+            Self::BazelAspect => bail!("`--engine bazel-aspect` needs a Bazel workspace"),
             #[cfg(feature = "remote")]
             Self::Remote => bail!("`--engine remote` needs a Bazel workspace: Cargo builds on no cluster"),
         }
@@ -234,6 +238,18 @@ pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     let interrupt = signals::watch()?;
     let progress = Progress::new(args.quiet);
     let checked = match (args.engine, &request) {
+        (Engine::BazelAspect, Request::Bazel(bazel)) => {
+            let orders = Orders {
+                strategies: args.strategies.join(","),
+                vary: args.vary.join(","),
+            };
+            aspect::check(bazel, &orders, &interrupt).map(|(report, notes)| {
+                for note in notes {
+                    shell.note(note);
+                }
+                report
+            })
+        }
         #[cfg(feature = "remote")]
         (Engine::Remote, Request::Bazel(bazel)) => {
             let (typed, remote) = (&args.vary, &args.remote);
@@ -277,16 +293,22 @@ pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     })
 }
 
-fn settings(args: &Args) -> anyhow::Result<Settings> {
+/// Strategies by their names.
+pub(super) fn strategies(names: &[String]) -> anyhow::Result<Vec<Strategy>> {
     let mut strategies = Vec::new();
-    for name in &args.strategies {
+    for name in names {
         let strategy = Strategy::named(name).with_context(|| format!("no strategy `{name}`"))?;
         if !strategies.contains(&strategy) {
             strategies.push(strategy);
         }
     }
+    Ok(strategies)
+}
+
+/// Variations by their names, and by the words for many.
+pub(super) fn variations(names: &[String]) -> anyhow::Result<Vec<Variation>> {
     let mut vary = Vec::new();
-    for name in &args.vary {
+    for name in names {
         match name.as_str() {
             "default" => vary.extend(Variation::default_set()),
             "none" => vary.clear(),
@@ -298,6 +320,12 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     }
     vary.sort_unstable();
     vary.dedup();
+    Ok(vary)
+}
+
+fn settings(args: &Args) -> anyhow::Result<Settings> {
+    let mut strategies = strategies(&args.strategies)?;
+    let mut vary = variations(&args.vary)?;
     if args.engine == Engine::Free {
         strategies = vec![Strategy::QuitOnRmeta];
         vary.clear();

@@ -8,6 +8,7 @@ mod diff;
 pub mod exit;
 mod inspect;
 pub mod progress;
+mod replay;
 #[cfg(feature = "remote")]
 mod remote;
 pub mod shell;
@@ -57,6 +58,12 @@ enum Command {
     Diff(diff::Args),
     /// Foretell from artifacts whether rustc can use them together
     Verify(verify::Args),
+    /// Check one compile of a build (what the Bazel aspect's actions run)
+    #[command(hide = true)]
+    ReplayAction(replay::ActionArgs),
+    /// Fail if a report tells of a guilty crate (the aspect's validation)
+    #[command(hide = true)]
+    ReplayVerdict(replay::VerdictArgs),
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -82,6 +89,8 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Trace(args)) => trace::run(args, shell),
         Some(Command::Diff(args)) => diff::run(&args, shell),
         Some(Command::Verify(args)) => verify::run(&args, shell),
+        Some(Command::ReplayAction(args)) => replay::action(args),
+        Some(Command::ReplayVerdict(args)) => replay::verdict(&args, shell),
     }
 }
 

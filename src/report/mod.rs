@@ -1,5 +1,6 @@
 //! The report: what was found about every crate, and one file per format that renders it.
 
+pub mod action;
 pub mod human;
 pub mod json;
 

@@ -106,6 +106,18 @@ impl<'a> Bazel<'a> {
         let _ = call.status();
     }
 
+    /// The major release of this Bazel. One that is not told (a build of one's own) is taken for the
+    /// latest.
+    pub(super) fn release(&self) -> Result<u32, BazelError> {
+        let mut call = Command::new(&self.program);
+        call.arg("--version")
+            .current_dir(&self.request.folder)
+            .stdin(Stdio::null());
+        let output = self.interrupt.output(&mut call);
+        let output = output.map_err(|error| self.start_error(error))?;
+        Ok(major(&String::from_utf8_lossy(&output.stdout)).unwrap_or(u32::MAX))
+    }
+
     pub(super) fn places(&self) -> Result<Places, BazelError> {
         let names = ["execution_root", "output_base", "workspace"];
         let mut call = self.call("info");
@@ -213,6 +225,12 @@ impl<'a> Bazel<'a> {
     }
 }
 
+/// The first number of `bazel 7.7.1`.
+fn major(text: &str) -> Option<u32> {
+    let version = text.trim().strip_prefix("bazel ")?;
+    version.split('.').next()?.parse().ok()
+}
+
 /// The first of `names` on PATH.
 fn on_path(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
@@ -258,6 +276,13 @@ fn query(patterns: &[String]) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_release_is_read_as_bazel_and_its_packagers_write_it() {
+        assert_eq!(major("bazel 7.7.1- (@non-git)\n"), Some(7));
+        assert_eq!(major("bazel 8.0.0"), Some(8));
+        assert_eq!(major("bazel no_version"), None);
+    }
 
     #[test]
     fn patterns_are_combined_in_their_order() {

@@ -8,6 +8,8 @@
 
 mod actions;
 pub mod aquery;
+pub mod aspect;
+pub mod cloned;
 mod command;
 mod events;
 #[cfg(feature = "remote")]
@@ -107,6 +109,9 @@ pub enum BazelError {
     #[cfg(feature = "remote")]
     #[error(transparent)]
     Log(#[from] log::LogError),
+    /// A command of another form than rules_rust's.
+    #[error("{0}")]
+    Command(String),
     /// The action graph is not understood.
     #[error("{0}; svhcheck knows Bazel 7 to 9")]
     Graph(#[from] GraphError),
