@@ -9,11 +9,11 @@ use fs_err as fs;
 use super::infection;
 use super::{CheckError, Events, Settings};
 use crate::interrupt::Interrupt;
-use crate::project::RecordingError;
+use crate::project::{RecordingError, TargetKind};
 use crate::project::bazel::aspect::{self, Orders};
-use crate::project::bazel::{self, cloned::Cloned};
+use crate::project::bazel::{self, WITHOUT_METADATA, cloned::Cloned};
 use crate::report::action::{ActionReport, merge};
-use crate::report::{NotChecked, Report};
+use crate::report::{NotChecked, Report, Summary, json};
 
 /// Nobody follows a single action.
 struct Silent;
@@ -30,12 +30,35 @@ pub fn check_action(
 ) -> Result<ActionReport, CheckError> {
     let build = own.build(scratch).map_err(RecordingError::from)?;
     let given = Cloned::given(&build);
-    let report = super::check_build(&build, settings, interrupt, &Silent)?;
+    let program = build.wanted().find(|own| own.kind == TargetKind::NoMetadata);
+    let report = match program {
+        Some(program) => without_metadata(&program.id, settings),
+        None => super::check_build(&build, settings, interrupt, &Silent)?,
+    };
     Ok(ActionReport {
         made: own.made.clone(),
         given,
         report,
     })
+}
+
+/// The report of a shared library that is none of Rust's, which a file's name does not tell.
+fn without_metadata(id: &str, settings: &Settings) -> Report {
+    let mut report = Report {
+        version: json::VERSION,
+        rustc: String::new(),
+        strategies: settings.strategies.iter().map(|own| own.name().to_owned()).collect(),
+        variations: settings.vary.iter().map(|own| own.name().to_owned()).collect(),
+        crates: Vec::new(),
+        findings: Vec::new(),
+        not_checked: vec![NotChecked {
+            what: id.to_owned(),
+            why: WITHOUT_METADATA.to_owned(),
+        }],
+        summary: Summary::default(),
+    };
+    report.finish();
+    report
 }
 
 /// Builds with the aspect and puts its reports together, with things the user should know.

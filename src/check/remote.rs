@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::artifact;
+use crate::artifact::{self, ArtifactError};
 use crate::artifact::metadata::{CrateRoot, Svh};
 use crate::attribute::Fault;
 use crate::interrupt::Interrupt;
@@ -101,6 +101,8 @@ enum Seen {
     Moved([Option<Svh>; 2], Fault, Vec<String>),
     /// No verdict.
     Unknown(String),
+    /// A shared library that is none of Rust's: a file's name does not tell.
+    Program,
 }
 
 /// What one way of running a crate again came to.
@@ -109,6 +111,7 @@ enum Tried {
     Equal([Option<Svh>; 2]),
     Moved([Option<Svh>; 2]),
     Trouble(String),
+    Program,
 }
 
 impl Bench<'_> {
@@ -193,7 +196,7 @@ impl Bench<'_> {
             for (side, blob) in svh.iter_mut().zip([before, now]) {
                 match self.root(path, blob)? {
                     Ok(root) => *side = Some(root.svh),
-                    Err(why) => return Ok(Tried::Trouble(why)),
+                    Err(tried) => return Ok(tried),
                 }
             }
             if svh[0] != svh[1] {
@@ -205,13 +208,16 @@ impl Bench<'_> {
     }
 
     /// What an artifact says of its crate, or why that is not known.
-    fn root(&self, path: &str, blob: &Blob) -> Result<Result<CrateRoot, String>, CheckError> {
+    fn root(&self, path: &str, blob: &Blob) -> Result<Result<CrateRoot, Tried>, CheckError> {
         let Some(bytes) = self.cluster.fetch(blob)? else {
             let why = Trouble::Expired { what: "output" };
-            return Ok(Err(why.to_string()));
+            return Ok(Err(Tried::Trouble(why.to_string())));
         };
         let artifact = artifact::from_bytes(Path::new(path), bytes);
-        Ok(artifact.root().map_err(|error| error.to_string()))
+        Ok(artifact.root().map_err(|error| match error {
+            ArtifactError::NoMetadata { .. } => Tried::Program,
+            error => Tried::Trouble(error.to_string()),
+        }))
     }
 
     /// The compiler's version, out of the smallest artifact that can be read.
@@ -244,8 +250,13 @@ impl Bench<'_> {
         );
         let mut said: Vec<Said> = Vec::new();
         for (own, seen) in self.wanted.iter().zip(seen) {
-            if let Seen::Unknown(why) = &seen {
-                add(&own.id, why);
+            match &seen {
+                Seen::Unknown(why) => add(&own.id, why),
+                Seen::Program => {
+                    add(&own.id, bazel::WITHOUT_METADATA);
+                    continue;
+                }
+                Seen::Stable(_) | Seen::Moved(..) => {}
             }
             let findings = match &seen {
                 Seen::Moved(svh, fault, evidence) => vec![self.finding(own, *svh, fault, evidence)],
@@ -353,6 +364,7 @@ fn judge(
 ) -> Seen {
     let svh = match first {
         Tried::Equal(svh) => return Seen::Stable(svh),
+        Tried::Program => return Seen::Program,
         Tried::Moved(svh) => Some(svh),
         Tried::Trouble(_) => None,
     };
@@ -372,6 +384,7 @@ fn judge(
         }
         (Some(Tried::Trouble(why)), _) => return Seen::Unknown(why.clone()),
         (None, None) => return Seen::Unknown(why),
+        (Some(Tried::Program), _) => return Seen::Program,
         (Some(Tried::Equal(_)), _) => {}
     }
     let name = |change: &Change| {
@@ -400,7 +413,7 @@ fn spoken(own: &Crate, seen: &Seen) -> CrateVerdict {
     let (verdict, svh) = match seen {
         Seen::Stable(svh) => (Verdict::Safe, *svh),
         Seen::Moved(svh, ..) => (Verdict::Nondeterministic, *svh),
-        Seen::Unknown(_) => (Verdict::Inconclusive, [None; 2]),
+        Seen::Unknown(_) | Seen::Program => (Verdict::Inconclusive, [None; 2]),
     };
     let strategy = StrategyVerdict { verdict, svh };
     CrateVerdict {

@@ -48,6 +48,10 @@ pub fn merge(mut all: Vec<ActionReport>) -> Option<(Report, BTreeMap<String, BTr
     let mut all = all.into_iter();
     let mut whole = all.next()?.report;
     for own in all {
+        // One that found no crate knows no compiler.
+        if whole.rustc.is_empty() {
+            whole.rustc.clone_from(&own.report.rustc);
+        }
         whole.crates.extend(own.report.crates);
         whole.findings.extend(own.report.findings);
         whole.not_checked.extend(own.report.not_checked);

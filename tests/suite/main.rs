@@ -10,6 +10,8 @@
 mod artifact;
 mod bazel;
 mod check;
+#[cfg(feature = "remote")]
+mod cluster;
 mod diff;
 mod golden;
 mod inspect;
@@ -17,6 +19,10 @@ mod interrupt;
 mod oracle;
 mod patterns;
 mod record;
+#[cfg(feature = "remote")]
+mod remote;
+#[cfg(feature = "remote")]
+mod remote_real;
 mod sandbox;
 mod sandbox_hostile;
 mod strategies;

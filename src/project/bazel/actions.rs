@@ -186,7 +186,7 @@ impl Planned {
         for (compile, breaks) in self.compiles.into_iter().zip(breaks) {
             let wanted = wanted(&compile);
             if compile.kind == TargetKind::NoMetadata {
-                let why = "a program: nothing reads metadata of it, so it has no SVH to compare";
+                let why = super::WITHOUT_METADATA;
                 let entry = (compile.id(), why.to_owned());
                 build.without_metadata.extend(wanted.then_some(entry));
                 continue;

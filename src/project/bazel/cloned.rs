@@ -157,7 +157,8 @@ impl Cloned {
                 cwd: root.to_path_buf(),
                 inputs: BTreeSet::new(),
                 out_dir: None,
-                outputs: vec![root.join(&path)],
+                // Where it really lies: the sandbox shows links, and the tracer sees what is mapped.
+                outputs: vec![fs::canonicalize(root.join(&path)).unwrap_or(root.join(&path))],
                 weight: 0,
                 wanted: false,
                 layout: None,

@@ -36,6 +36,10 @@ use aquery::GraphError;
 use command::Bazel;
 use events::Events;
 
+/// Why a program is not judged.
+pub const WITHOUT_METADATA: &str =
+    "a program: nothing reads metadata of it, so it has no SVH to compare";
+
 /// What to record.
 #[derive(Debug, Clone)]
 pub struct Request {

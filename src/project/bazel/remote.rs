@@ -12,7 +12,7 @@ use super::actions::plain_label;
 use super::command::Bazel;
 use super::events::Events;
 use super::log::{self, Spawn};
-use super::{BazelError, Request};
+use super::{BazelError, Request, WITHOUT_METADATA};
 use crate::interrupt::Interrupt;
 use crate::project::area::Area;
 use crate::project::{Package, TargetKind};
@@ -129,6 +129,8 @@ fn build_flags(cluster: &Settings, form: &str, log: &Path) -> Vec<std::ffi::OsSt
         format!("--remote_executor={}", cluster.address).into(),
         format!("--remote_instance_name={}", cluster.instance).into(),
         "--remote_download_outputs=minimal".into(),
+        // The workspace's `bazel-out` and the like stay those of the user's own build.
+        "--experimental_convenience_symlinks=ignore".into(),
         flag(&format!("--execution_log_{form}_file="), log.as_os_str()),
     ];
     let headers = cluster.headers.iter();
@@ -205,11 +207,7 @@ impl Crate {
             Some(0) => TargetKind::Lib,
             Some(1) => TargetKind::ProcMacro,
             _ if !spawn.succeeded => return Err((id, "the build did not make it: it failed")),
-            _ => {
-                let why =
-                    "a program: nothing reads metadata of it, so it has no SVH to compare";
-                return Err((id, why));
-            }
+            _ => return Err((id, WITHOUT_METADATA)),
         };
         let Some(action) = spawn.action.clone().filter(|_| spawn.remotable) else {
             let why =
