@@ -7,11 +7,11 @@ use std::path::Path;
 use fs_err as fs;
 
 use super::infection;
-use super::{CheckError, Events, Settings};
+use super::{CheckError, Events, Settings, unrecorded};
 use crate::interrupt::Interrupt;
-use crate::project::{RecordingError, TargetKind};
 use crate::project::bazel::aspect::{self, Orders};
 use crate::project::bazel::{self, WITHOUT_METADATA, cloned::Cloned};
+use crate::project::{RecordingError, TargetKind};
 use crate::report::action::{ActionReport, merge};
 use crate::report::{NotChecked, Report, Summary, json};
 
@@ -30,7 +30,9 @@ pub fn check_action(
 ) -> Result<ActionReport, CheckError> {
     let build = own.build(scratch).map_err(RecordingError::from)?;
     let given = Cloned::given(&build);
-    let program = build.wanted().find(|own| own.kind == TargetKind::NoMetadata);
+    let program = build
+        .wanted()
+        .find(|own| own.kind == TargetKind::NoMetadata);
     let report = match program {
         Some(program) => without_metadata(&program.id, settings),
         None => super::check_build(&build, settings, interrupt, &Silent)?,
@@ -47,8 +49,16 @@ fn without_metadata(id: &str, settings: &Settings) -> Report {
     let mut report = Report {
         version: json::VERSION,
         rustc: String::new(),
-        strategies: settings.strategies.iter().map(|own| own.name().to_owned()).collect(),
-        variations: settings.vary.iter().map(|own| own.name().to_owned()).collect(),
+        strategies: settings
+            .strategies
+            .iter()
+            .map(|own| own.name().to_owned())
+            .collect(),
+        variations: settings
+            .vary
+            .iter()
+            .map(|own| own.name().to_owned())
+            .collect(),
         crates: Vec::new(),
         findings: Vec::new(),
         not_checked: vec![NotChecked {
@@ -61,17 +71,14 @@ fn without_metadata(id: &str, settings: &Settings) -> Report {
     report
 }
 
-/// Builds with the aspect and puts its reports together, with things the user should know.
+/// Builds with the aspect and puts its reports together.
 pub fn check(
     request: &bazel::Request,
     orders: &Orders,
     interrupt: &Interrupt,
-) -> Result<(Report, Vec<String>), CheckError> {
+) -> Result<Report, CheckError> {
     let recorded = aspect::record(request, orders, interrupt);
-    let recorded = recorded.map_err(|error| match interrupt.is_set() {
-        true => CheckError::Interrupted,
-        false => RecordingError::from(error).into(),
-    })?;
+    let recorded = recorded.map_err(|error| unrecorded(error, interrupt))?;
     let mut all: Vec<ActionReport> = Vec::new();
     for path in &recorded.files {
         let report = serde_json::from_slice(&fs::read(path)?);
@@ -106,7 +113,9 @@ pub fn check(
         return Err(CheckError::Nothing);
     }
     let failed = recorded.failed.into_iter();
-    report.not_checked.extend(failed.map(|(what, why)| NotChecked { what, why }));
+    report
+        .not_checked
+        .extend(failed.map(|(what, why)| NotChecked { what, why }));
     report.finish();
-    Ok((report, recorded.notes))
+    Ok(report)
 }

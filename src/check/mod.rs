@@ -1,7 +1,7 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
-mod excerpt;
 pub mod aspect;
+mod excerpt;
 mod expand;
 mod infection;
 mod judge;
@@ -155,14 +155,18 @@ pub fn check(
     interrupt: &Interrupt,
     events: &dyn Events,
 ) -> Result<Report, CheckError> {
-    let build = project::record(request, interrupt).map_err(|error| {
-        if interrupt.is_set() {
-            CheckError::Interrupted
-        } else {
-            error.into()
-        }
-    })?;
+    let build = project::record(request, interrupt);
+    let build = build.map_err(|error| unrecorded(error, interrupt))?;
     check_build(&build, settings, interrupt, events)
+}
+
+/// Why there is no recorded build: an interrupt breaks whatever runs.
+fn unrecorded(error: impl Into<RecordingError>, interrupt: &Interrupt) -> CheckError {
+    if interrupt.is_set() {
+        CheckError::Interrupted
+    } else {
+        error.into().into()
+    }
 }
 
 /// Checks the crates of a recorded build.

@@ -7,20 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::artifact::{self, ArtifactError};
 use crate::artifact::metadata::{CrateRoot, Svh};
+use crate::artifact::{self, ArtifactError};
 use crate::attribute::Fault;
 use crate::interrupt::Interrupt;
 use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
+use crate::project::TargetKind;
 use crate::project::bazel::{self, remote::Crate, remote::Recorded};
-use crate::project::{RecordingError, TargetKind};
 use crate::remote::{Artifact, Blob, Change, Cluster, Job, Replayed, Settings, Traffic, Trouble};
 use crate::report::{CrateVerdict, NotChecked, Report, StrategyVerdict, Summary, Verdict, json};
 
 use super::infection::{self, Said};
-use super::{CheckError, Events, words};
+use super::{CheckError, Events, unrecorded, words};
 
 /// What a cluster can vary, and how.
 pub const VARIATIONS: &[(Variation, Change)] = &[
@@ -61,10 +61,7 @@ pub fn check(
     // Before the build, so that want of a cluster is told at once.
     let cluster = Cluster::connect(request.cluster)?;
     let recorded = bazel::remote::record(request.bazel, request.cluster, interrupt);
-    let mut recorded = recorded.map_err(|error| match interrupt.is_set() {
-        true => CheckError::Interrupted,
-        false => RecordingError::from(error).into(),
-    })?;
+    let mut recorded = recorded.map_err(|error| unrecorded(error, interrupt))?;
     let notes = std::mem::take(&mut recorded.notes);
     let wanted: Vec<&Crate> = recorded.crates.iter().filter(|own| own.wanted).collect();
     events.counted(wanted.len());
@@ -118,12 +115,12 @@ impl Bench<'_> {
     fn judge(&self, events: &dyn Events) -> Result<Vec<Seen>, CheckError> {
         let all = self.changes();
         let everyone = (0..self.wanted.len()).map(|at| (at, all.clone()));
-        let first = self.run(everyone.collect(), Some(events))?;
+        let first = self.run(&everyone.collect::<Vec<_>>(), Some(events))?;
         // For those that did not come out equal: the plain repeat, and then each change alone.
         let unequal = |tried: &Tried| !matches!(tried, Tried::Equal(_));
         let open = (0..first.len()).filter(|at| !all.is_empty() && unequal(&first[*at]));
         let plain: Vec<(usize, Vec<Change>)> = open.map(|at| (at, Vec::new())).collect();
-        let tried = self.run(plain.clone(), None)?;
+        let tried = self.run(&plain, None)?;
         let mut alone: BTreeMap<(usize, Vec<Change>), Tried> =
             plain.into_iter().zip(tried).collect();
         let still = alone.iter().filter(|(_, tried)| !unequal(tried));
@@ -131,7 +128,7 @@ impl Bench<'_> {
         let each: Vec<(usize, Vec<Change>)> = still
             .flat_map(|((at, _), _)| all.iter().map(|change| (*at, vec![*change])))
             .collect();
-        let tried = self.run(each.clone(), None)?;
+        let tried = self.run(&each, None)?;
         alone.extend(each.into_iter().zip(tried));
         let mut seen = Vec::new();
         for (at, first) in first.into_iter().enumerate() {
@@ -150,11 +147,11 @@ impl Bench<'_> {
     /// Runs crates again, each with its changes; results stand in the order of `tries`.
     fn run(
         &self,
-        tries: Vec<(usize, Vec<Change>)>,
+        tries: &[(usize, Vec<Change>)],
         events: Option<&dyn Events>,
     ) -> Result<Vec<Tried>, CheckError> {
         let mut jobs = Vec::new();
-        for (at, changes) in &tries {
+        for (at, changes) in tries {
             let own = self.wanted[*at];
             jobs.push(Job {
                 action: own.action.clone(),
@@ -165,21 +162,25 @@ impl Bench<'_> {
         }
         let mut results: Vec<Option<Result<Replayed, Trouble>>> = Vec::new();
         results.resize_with(jobs.len(), || None);
-        self.cluster.replay(jobs, self.interrupt, |number, result| {
-            if let Some(events) = events {
-                events.judged(&spoken(self.wanted[tries[number].0], &Seen::Stable([None; 2])));
-            }
-            results[number] = Some(result);
-        })?;
-        let mut tried = Vec::new();
+        self.cluster
+            .replay(jobs, self.interrupt, |number, result| {
+                if let Some(events) = events {
+                    events.judged(&spoken(
+                        self.wanted[tries[number].0],
+                        &Seen::Stable([None; 2]),
+                    ));
+                }
+                results[number] = Some(result);
+            })?;
+        let mut found = Vec::new();
         for ((at, _), result) in tries.iter().zip(results) {
-            tried.push(match result {
+            found.push(match result {
                 Some(Ok(replayed)) => self.compare(self.wanted[*at], &replayed)?,
                 Some(Err(trouble)) => Tried::Trouble(trouble.to_string()),
                 None => Tried::Trouble("the cluster gave no answer".to_owned()),
             });
         }
-        Ok(tried)
+        Ok(found)
     }
 
     /// Reads SVHs where digests differ.
@@ -188,7 +189,8 @@ impl Bench<'_> {
         for run in &replayed.runs {
             // One process made them all: the fullest speaks for the others.
             let fullest = own.artifacts.iter();
-            let mut fullest = fullest.filter_map(|(path, _)| run.iter().find(|own| own.path == *path));
+            let mut fullest =
+                fullest.filter_map(|(path, _)| run.iter().find(|own| own.path == *path));
             let Some(Artifact { path, before, now }) = fullest.next() else {
                 continue;
             };
@@ -265,7 +267,9 @@ impl Bench<'_> {
             said.push((spoken(own, &seen), findings));
         }
         let direct = self.recorded.crates.iter();
-        let direct = direct.map(|own| (own.id.clone(), own.loads.clone())).collect();
+        let direct = direct
+            .map(|own| (own.id.clone(), own.loads.clone()))
+            .collect();
         let own = VARIATIONS.iter().map(|(own, _)| *own);
         let own = own.filter(|own| self.request.vary.contains(own));
         let mut report = Report {
@@ -300,22 +304,33 @@ impl Bench<'_> {
         let culprit = self.culprit(own);
         let mut seen = Vec::new();
         if let [Some(before), Some(now)] = svh {
-            seen.push(format!("SVH {before} in the build, {now} when the cluster ran it again"));
+            seen.push(format!(
+                "SVH {before} in the build, {now} when the cluster ran it again"
+            ));
         }
         seen.extend(evidence.iter().cloned());
         let macros = self.macros(own);
         if macros.len() > 1 {
             let names: Vec<&str> = macros.iter().copied().collect();
-            seen.push(format!("the crate loads {} proc macros: {}", names.len(), names.join(", ")));
+            seen.push(format!(
+                "the crate loads {} proc macros: {}",
+                names.len(),
+                names.join(", ")
+            ));
         }
         Finding {
             lint: id.to_owned(),
             level: lint::page(id).map_or(Level::Deny, |page| page.level),
             grade: Grade::Confirmed,
             krate: own.id.clone(),
-            message: words::message(fault, &[], None),
-            help: words::help(fault, culprit.as_ref()),
-            culprit,
+            message: match fault {
+                Fault::World(Variation::Env, _) => {
+                    "its SVH depends on variables that its action does not set".to_owned()
+                }
+                fault => words::message(fault, &[], None),
+            },
+            help: words::help(fault, Some(&culprit)),
+            culprit: Some(culprit),
             factor: match fault {
                 Fault::World(variation, _) => Some(variation.name().to_owned()),
                 Fault::Together(list) => {
@@ -335,33 +350,34 @@ impl Bench<'_> {
         let macros = self.recorded.crates.iter();
         let macros = macros.filter(|other| other.kind == TargetKind::ProcMacro);
         let given = macros.filter(|other| own.loads.contains(&other.id));
-        given.filter_map(|other| other.package.label.as_deref()).collect()
+        given
+            .filter_map(|other| other.package.label.as_deref())
+            .collect()
     }
 
     /// As far as elimination goes: nobody watches on a cluster.
-    fn culprit(&self, own: &Crate) -> Option<Culprit> {
+    fn culprit(&self, own: &Crate) -> Culprit {
         let macros = self.macros(own);
         let (package, kind) = match macros.len() {
             0 => (Some(own.package.shown()), CulpritKind::Source),
-            1 => (macros.first().map(|own| (*own).to_owned()), CulpritKind::ProcMacro),
+            1 => (
+                macros.first().map(|own| (*own).to_owned()),
+                CulpritKind::ProcMacro,
+            ),
             _ => (None, CulpritKind::ProcMacro),
         };
-        Some(Culprit {
+        Culprit {
             package,
             kind,
             function: None,
             location: None,
             source: None,
-        })
+        }
     }
 }
 
 /// What the runs of a crate say together: all changes at once first, then each alone.
-fn judge(
-    first: Tried,
-    all: &[Change],
-    alone: &mut dyn FnMut(&[Change]) -> Option<Tried>,
-) -> Seen {
+fn judge(first: Tried, all: &[Change], alone: &mut dyn FnMut(&[Change]) -> Option<Tried>) -> Seen {
     let svh = match first {
         Tried::Equal(svh) => return Seen::Stable(svh),
         Tried::Program => return Seen::Program,
@@ -377,35 +393,62 @@ fn judge(
     let repeat = if all.is_empty() { None } else { alone(&[]) };
     match (&repeat, svh) {
         (Some(Tried::Moved(svh)), _) => {
-            return Seen::Moved(*svh, Fault::Chance, vec![format!("{same}, it gave another SVH")]);
+            return Seen::Moved(
+                *svh,
+                Fault::Chance,
+                vec![format!("{same}, it gave another SVH")],
+            );
         }
         (None, Some(svh)) => {
-            return Seen::Moved(svh, Fault::Chance, vec![format!("{same}, it gave another SVH")]);
+            return Seen::Moved(
+                svh,
+                Fault::Chance,
+                vec![format!("{same}, it gave another SVH")],
+            );
         }
         (Some(Tried::Trouble(why)), _) => return Seen::Unknown(why.clone()),
         (None, None) => return Seen::Unknown(why),
         (Some(Tried::Program), _) => return Seen::Program,
         (Some(Tried::Equal(_)), _) => {}
     }
-    let name = |change: &Change| {
-        let row = VARIATIONS.iter().find(|(_, own)| own == change);
-        row.map(|(variation, _)| *variation)
-    };
-    let listed: Vec<Variation> = all.iter().filter_map(name).collect();
-    let names: Vec<&str> = listed.iter().map(|own| own.name()).collect();
-    let Some(svh) = svh else {
-        return Seen::Unknown(format!("with another {}: {why}", names.join(" and ")));
-    };
+    let rows = || VARIATIONS.iter().filter(|(_, change)| all.contains(change));
     let unmoved = format!("{same}, it gave the SVH of the build");
-    for change in all {
+    for (variation, change) in rows() {
         // One change was all changes.
-        let tried = if all.len() == 1 { Some(Tried::Moved(svh)) } else { alone(&[*change]) };
-        if let (Some(Tried::Moved(svh)), Some(variation)) = (tried, name(change)) {
-            let moved = format!("with another {} alone, it gave another SVH", variation.name());
-            return Seen::Moved(svh, Fault::World(variation, Vec::new()), vec![unmoved, moved]);
+        let tried = match (all.len(), svh) {
+            (1, Some(svh)) => Some(Tried::Moved(svh)),
+            (1, None) => Some(Tried::Trouble(why.clone())),
+            _ => alone(&[*change]),
+        };
+        match tried {
+            Some(Tried::Moved(svh)) => {
+                let moved = format!(
+                    "{} and else as it is, it gave another SVH",
+                    words_for(*change)
+                );
+                let fault = Fault::World(*variation, Vec::new());
+                return Seen::Moved(svh, fault, vec![unmoved, moved]);
+            }
+            Some(Tried::Trouble(why)) if svh.is_none() => {
+                return Seen::Unknown(format!("{}: {why}", words_for(*change)));
+            }
+            _ => {}
         }
     }
-    Seen::Moved(svh, Fault::Together(listed), vec![unmoved])
+    match svh {
+        Some(svh) => {
+            let list = rows().map(|(variation, _)| *variation).collect();
+            Seen::Moved(svh, Fault::Together(list), vec![unmoved])
+        }
+        None => Seen::Unknown(format!("in another environment at another place: {why}")),
+    }
+}
+
+fn words_for(change: Change) -> &'static str {
+    match change {
+        Change::Environment => "in another environment",
+        Change::Place => "at another place",
+    }
 }
 
 /// A crate's verdict by itself.
@@ -471,7 +514,15 @@ mod tests {
         };
         let own = unknown(judged(trouble("varied"), &trouble("plain"), &[]));
         assert_eq!(own, "plain");
-        let own = unknown(judged(trouble("varied"), &Tried::Equal([None; 2]), &[]));
-        assert_eq!(own, "with another env and build-path: varied");
+        let equal = Tried::Equal([None; 2]);
+        let each = [equal.clone(), trouble("deeper")];
+        let own = unknown(judged(trouble("varied"), &equal, &each));
+        assert_eq!(own, "at another place: deeper");
+        let own = unknown(judged(
+            trouble("varied"),
+            &equal,
+            &[equal.clone(), equal.clone()],
+        ));
+        assert_eq!(own, "in another environment at another place: varied");
     }
 }

@@ -166,7 +166,9 @@ impl Engine {
             ),
             Self::BazelAspect => bail!("`--engine bazel-aspect` needs a Bazel workspace"),
             #[cfg(feature = "remote")]
-            Self::Remote => bail!("`--engine remote` needs a Bazel workspace: Cargo builds on no cluster"),
+            Self::Remote => {
+                bail!("`--engine remote` needs a Bazel workspace: Cargo builds on no cluster")
+            }
         }
     }
 }
@@ -243,12 +245,7 @@ pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
                 strategies: args.strategies.join(","),
                 vary: args.vary.join(","),
             };
-            aspect::check(bazel, &orders, &interrupt).map(|(report, notes)| {
-                for note in notes {
-                    shell.note(note);
-                }
-                report
-            })
+            aspect::check(bazel, &orders, &interrupt)
         }
         #[cfg(feature = "remote")]
         (Engine::Remote, Request::Bazel(bazel)) => {

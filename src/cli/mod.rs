@@ -8,9 +8,9 @@ mod diff;
 pub mod exit;
 mod inspect;
 pub mod progress;
-mod replay;
 #[cfg(feature = "remote")]
 mod remote;
+mod replay;
 pub mod shell;
 pub mod signals;
 mod toolchains;

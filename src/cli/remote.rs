@@ -19,6 +19,7 @@ use crate::report::Report;
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Options of --engine remote")]
 #[group(id = "remote")]
+#[expect(clippy::struct_field_names, reason = "they are the names of options")]
 pub(super) struct Args {
     /// The remote execution cluster, as grpc://HOST:PORT or grpcs://HOST:PORT (TLS)
     #[arg(long, value_name = "ADDRESS")]

@@ -152,7 +152,10 @@ impl Client {
             return Ok(Vec::new());
         }
         if blob.size < 0 || blob.size > limit {
-            return Err(Status::out_of_range(format!("a blob of {} bytes", blob.size)));
+            return Err(Status::out_of_range(format!(
+                "a blob of {} bytes",
+                blob.size
+            )));
         }
         self.retrying(|client| async move {
             let instance = &client.settings.instance;
@@ -176,7 +179,9 @@ impl Client {
             if of(&bytes) == *blob {
                 Ok(bytes)
             } else {
-                Err(Status::data_loss("the cluster sent another blob than its digest says"))
+                Err(Status::data_loss(
+                    "the cluster sent another blob than its digest says",
+                ))
             }
         })
         .await
@@ -196,7 +201,11 @@ impl Client {
                 requests: requests.collect(),
                 ..Default::default()
             };
-            let bytes: u64 = variant.blobs.iter().map(|(_, data)| data.len() as u64).sum();
+            let bytes: u64 = variant
+                .blobs
+                .iter()
+                .map(|(_, data)| data.len() as u64)
+                .sum();
             client.counts.sent.fetch_add(bytes, Ordering::Relaxed);
             let mut calls = ContentAddressableStorageClient::new(client.channel.clone());
             let answer = calls.batch_update_blobs(client.request(request)).await?;
@@ -233,7 +242,9 @@ impl Client {
                     return Ok(Executed::Late { begun });
                 };
                 let Some(news) = next? else {
-                    return Err(Status::unavailable("it ended the call before the action was done"));
+                    return Err(Status::unavailable(
+                        "it ended the call before the action was done",
+                    ));
                 };
                 let metadata = news.metadata.as_ref();
                 let metadata = metadata.and_then(|any| {
@@ -263,7 +274,9 @@ impl Client {
                     Some(operation::Result::Error(status)) => {
                         Err(Status::new(Code::from_i32(status.code), status.message))
                     }
-                    None => Err(Status::data_loss("an operation that is done and has no result")),
+                    None => Err(Status::data_loss(
+                        "an operation that is done and has no result",
+                    )),
                 };
             }
         })
@@ -293,9 +306,14 @@ async fn channel(address: &str) -> Result<Channel, RemoteError> {
         .keep_alive_timeout(Duration::from_secs(20));
     if scheme == "https" {
         let roots = ClientTlsConfig::new().with_native_roots();
-        endpoint = endpoint.tls_config(roots).map_err(|error| unreachable(&error))?;
+        endpoint = endpoint
+            .tls_config(roots)
+            .map_err(|error| unreachable(&error))?;
     }
-    endpoint.connect().await.map_err(|error| unreachable(&error))
+    endpoint
+        .connect()
+        .await
+        .map_err(|error| unreachable(&error))
 }
 
 fn headers(pairs: &[String]) -> Result<MetadataMap, RemoteError> {
@@ -316,14 +334,21 @@ fn headers(pairs: &[String]) -> Result<MetadataMap, RemoteError> {
 }
 
 fn is_refusal(status: &Status) -> bool {
-    matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied)
+    matches!(
+        status.code(),
+        Code::Unauthenticated | Code::PermissionDenied
+    )
 }
 
 /// Whether another try may go better: the server or the way to it is at fault, not the request.
 fn is_passing(status: &Status) -> bool {
     matches!(
         status.code(),
-        Code::Unavailable | Code::Aborted | Code::ResourceExhausted | Code::Internal | Code::Unknown
+        Code::Unavailable
+            | Code::Aborted
+            | Code::ResourceExhausted
+            | Code::Internal
+            | Code::Unknown
     )
 }
 

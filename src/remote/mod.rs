@@ -52,10 +52,14 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// Not of the form of an address.
-    #[error("`{0}` is no address of a cluster: write grpc://HOST:PORT, or grpcs://HOST:PORT for TLS")]
+    #[error(
+        "`{0}` is no address of a cluster: write grpc://HOST:PORT, or grpcs://HOST:PORT for TLS"
+    )]
     Address(String),
     /// A header that cannot be sent. Its value is not told.
-    #[error("the header `{0}` cannot be sent: write --remote-header NAME=VALUE, in printable ASCII")]
+    #[error(
+        "the header `{0}` cannot be sent: write --remote-header NAME=VALUE, in printable ASCII"
+    )]
     Header(String),
     /// No connection.
     #[error("cannot reach the cluster at {address}: {why}")]
@@ -87,7 +91,9 @@ pub enum RemoteError {
         why: String,
     },
     /// It was there a moment ago.
-    #[error("the cluster at {address} went away in the middle: {why}; nothing is left behind, run the check again")]
+    #[error(
+        "the cluster at {address} went away in the middle: {why}; nothing is left behind, run the check again"
+    )]
     Lost {
         /// Where.
         address: String,

@@ -78,7 +78,9 @@ pub enum Trouble {
         said: String,
     },
     /// It took too long.
-    #[error("run again on the cluster, it was not done within {0} s; `--timeout` sets another limit")]
+    #[error(
+        "run again on the cluster, it was not done within {0} s; `--timeout` sets another limit"
+    )]
     Late(u64),
     /// It did not make what it made before.
     #[error("run again on the cluster, it made no `{0}`")]
@@ -113,7 +115,11 @@ impl Cluster {
             client,
             jobs: settings.jobs.max(1),
             deadline: settings.deadline,
-            salt: format!("svhcheck {} {:?}", std::process::id(), now.unwrap_or_default()),
+            salt: format!(
+                "svhcheck {} {:?}",
+                std::process::id(),
+                now.unwrap_or_default()
+            ),
         })
     }
 
@@ -173,14 +179,25 @@ impl Cluster {
 /// How long an interrupt may go unnoticed.
 const TICK: Duration = Duration::from_millis(100);
 
-async fn again(client: &Client, job: &Job, salt: &str, deadline: Duration) -> Result<Replayed, Stop> {
+async fn again(
+    client: &Client,
+    job: &Job,
+    salt: &str,
+    deadline: Duration,
+) -> Result<Replayed, Stop> {
     let expired = |what| move |status: Status| stop(client, &status, what, None);
-    let bytes = client.fetch(&job.action, SMALL).await.map_err(expired("action"))?;
-    let action = api::Action::decode(bytes.as_slice()).map_err(form)?;
+    let bytes = client
+        .fetch(&job.action, SMALL)
+        .await
+        .map_err(expired("action"))?;
+    let action = api::Action::decode(bytes.as_slice()).map_err(|error| form(&error))?;
     let command = action.command_digest.as_ref().map(Blob::from);
     let command = command.unwrap_or_else(|| of(b""));
-    let bytes = client.fetch(&command, SMALL).await.map_err(expired("command"))?;
-    let command = api::Command::decode(bytes.as_slice()).map_err(form)?;
+    let bytes = client
+        .fetch(&command, SMALL)
+        .await
+        .map_err(expired("command"))?;
+    let command = api::Command::decode(bytes.as_slice()).map_err(|error| form(&error))?;
     let platform = platform(&action, &command);
     let mut replayed = Replayed { runs: Vec::new() };
     for run in 0..job.runs.max(1) {
@@ -256,7 +273,7 @@ fn stop(client: &Client, status: &Status, what: &'static str, platform: Option<&
     }
 }
 
-fn form(error: prost::DecodeError) -> Stop {
+fn form(error: &prost::DecodeError) -> Stop {
     Trouble::Refused(format!("its action is not of the API's form: {error}")).into()
 }
 
@@ -279,10 +296,14 @@ fn platform(action: &api::Action, command: &api::Command) -> String {
 async fn said(client: &Client, result: &api::ActionResult) -> String {
     let mut bytes = result.stderr_raw.clone();
     if let (true, Some(digest)) = (bytes.is_empty(), &result.stderr_digest) {
-        bytes = client.fetch(&digest.into(), SMALL).await.unwrap_or_default();
+        bytes = client
+            .fetch(&digest.into(), SMALL)
+            .await
+            .unwrap_or_default();
     }
     let text = String::from_utf8_lossy(&bytes);
     let error = text.lines().find(|line| line.contains("error"));
     let line = error.or_else(|| text.lines().find(|line| !line.trim().is_empty()));
-    line.map(|line| format!(": {}", line.trim())).unwrap_or_default()
+    line.map(|line| format!(": {}", line.trim()))
+        .unwrap_or_default()
 }

@@ -47,7 +47,12 @@ pub(super) struct Variant {
 
 /// Makes the variant of `action` with all of `changes`. What an API of a later minor version adds to
 /// a command is not known here and would be lost, so a command that need not change is not rewritten.
-pub(super) fn variant(action: &Action, command: &Command, changes: &[Change], salt: &str) -> Variant {
+pub(super) fn variant(
+    action: &Action,
+    command: &Command,
+    changes: &[Change],
+    salt: &str,
+) -> Variant {
     let mut action = action.clone();
     let mut command = command.clone();
     let mut blobs = Vec::new();
@@ -160,16 +165,27 @@ mod tests {
     #[test]
     fn what_the_action_sets_is_kept_and_the_root_lies_deeper() {
         let (action, command) = parts();
-        let made = variant(&action, &command, &[Change::Environment, Change::Place], "s");
+        let made = variant(
+            &action,
+            &command,
+            &[Change::Environment, Change::Place],
+            "s",
+        );
         let changed: Action = decoded(&made, Some(&made.action));
         let command: Command = decoded(&made, changed.command_digest.as_ref());
         let value = |name: &str| {
             let own = command.environment_variables.iter();
-            own.clone().find(|own| own.name == name).map(|own| own.value.clone())
+            own.clone()
+                .find(|own| own.name == name)
+                .map(|own| own.value.clone())
         };
         assert_eq!(value("TZ").as_deref(), Some("UTC"));
         assert_eq!(value("USER").as_deref(), Some("svhcheck"));
-        assert!(command.environment_variables.is_sorted_by_key(|own| &own.name));
+        assert!(
+            command
+                .environment_variables
+                .is_sorted_by_key(|own| &own.name)
+        );
         assert_eq!(command.working_directory, AROUND);
         let around: Directory = decoded(&made, changed.input_root_digest.as_ref());
         assert_eq!(around.directories[0].digest, action.input_root_digest);

@@ -92,8 +92,14 @@ fn number_equal_ids(all: &mut [ActionReport]) {
         }
         let numbered = format!("{id}#{count}");
         let report = &mut own.report;
-        report.crates.iter_mut().for_each(|own| own.id.clone_from(&numbered));
-        report.findings.iter_mut().for_each(|own| own.krate.clone_from(&numbered));
+        report
+            .crates
+            .iter_mut()
+            .for_each(|own| own.id.clone_from(&numbered));
+        report
+            .findings
+            .iter_mut()
+            .for_each(|own| own.krate.clone_from(&numbered));
         let open = report.not_checked.iter_mut().filter(|own| own.what == id);
         open.for_each(|own| own.what.clone_from(&numbered));
     }

@@ -199,7 +199,10 @@ fn write_crates(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "{id:width$}  {color}{verdict}{PLAIN}")?;
         for (name, own) in &krate.strategies {
             // Bytes that are equal were not read.
-            if own.svh == [None; 2] && own.verdict < Verdict::FlagMismatch && own.verdict != Verdict::Inconclusive {
+            if own.svh == [None; 2]
+                && own.verdict < Verdict::FlagMismatch
+                && own.verdict != Verdict::Inconclusive
+            {
                 writeln!(out, "    {name:14} equal byte by byte")?;
                 continue;
             }

@@ -113,7 +113,13 @@ pub(crate) fn run(root: &Path, steps: &str) -> Done {
         .arg(format!("PATH={}/bin:/usr/bin:/bin", sysroot.display()))
         .arg(format!("HOME={}", home.display()))
         .arg(format!("SVHCHECK={}", binary.display()))
-        .args(["USER=root", "bash", "-uc", &format!("{PRELUDE}{steps}"), "bash"])
+        .args([
+            "USER=root",
+            "bash",
+            "-uc",
+            &format!("{PRELUDE}{steps}"),
+            "bash",
+        ])
         .arg(folder.path())
         .env("FOLDER", workspace.path(""))
         .status()

@@ -10,8 +10,8 @@ use bazel_remote_apis::google::bytestream as bytes;
 use bazel_remote_apis::google::longrunning::{Operation, operation};
 use bazel_remote_apis::google::protobuf::Any;
 use prost::Message;
-use sha2::Digest as _;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use api::capabilities_server::{Capabilities, CapabilitiesServer};
@@ -29,7 +29,7 @@ pub(crate) enum Mood {
     Guarded(&'static str, &'static str),
     /// It stores and does not execute.
     CacheOnly,
-    /// No worker has the right platform, as BuildGrid says it.
+    /// No worker has the right platform, as `BuildGrid` says it.
     NoWorker,
     /// Actions wait for a worker for ever.
     Queued,
@@ -70,9 +70,8 @@ impl Drop for Running {
 }
 
 pub(crate) fn digest(data: &[u8]) -> api::Digest {
-    let hash = sha2::Sha256::digest(data);
     api::Digest {
-        hash: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        hash: svhcheck::digest::Digest::of(data).to_string(),
         size_bytes: data.len().try_into().unwrap(),
     }
 }
@@ -80,6 +79,11 @@ pub(crate) fn digest(data: &[u8]) -> api::Digest {
 impl Cluster {
     /// Serves on loopback until the value is dropped.
     pub(crate) fn start(mood: Mood) -> Running {
+        Self::start_with(mood, None)
+    }
+
+    /// The same, with TLS.
+    pub(crate) fn start_with(mood: Mood, identity: Option<Identity>) -> Running {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let store = Store {
             mood,
@@ -91,11 +95,11 @@ impl Cluster {
             store: Arc::new(Mutex::new(store)),
             stop,
         };
-        let (own, (send, address)) = (cluster.clone(), std::sync::mpsc::channel());
+        let (server, (send, address)) = (cluster.clone(), std::sync::mpsc::channel());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = { runtime }.enable_all().build().unwrap();
-            runtime.block_on(serve(own, stopped, &send));
+            runtime.block_on(serve(server, identity, stopped, &send));
             // Open calls end with the runtime, as with a process.
             runtime.shutdown_background();
         });
@@ -136,7 +140,10 @@ impl Cluster {
         let [_, kind, before, after] = command.arguments.as_slice() else {
             panic!("{command:?}");
         };
-        let user = command.environment_variables.iter().any(|own| own.name == "USER");
+        let user = command
+            .environment_variables
+            .iter()
+            .any(|own| own.name == "USER");
         let elsewhere = !command.working_directory.is_empty();
         if elsewhere {
             let around: api::Directory = self.get(action.input_root_digest.as_ref()).unwrap();
@@ -169,19 +176,25 @@ impl Cluster {
 
 async fn serve(
     own: Cluster,
+    identity: Option<Identity>,
     mut stopped: tokio::sync::watch::Receiver<bool>,
     address: &std::sync::mpsc::Sender<SocketAddr>,
 ) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     address.send(listener.local_addr().unwrap()).unwrap();
-    let server = tonic::transport::Server::builder()
+    let mut server = tonic::transport::Server::builder();
+    if let Some(identity) = identity {
+        let tls = ServerTlsConfig::new().identity(identity);
+        server = server.tls_config(tls).unwrap();
+    }
+    let serving = server
         .add_service(CapabilitiesServer::new(own.clone()))
         .add_service(ContentAddressableStorageServer::new(own.clone()))
         .add_service(ByteStreamServer::new(own.clone()))
         .add_service(ExecutionServer::new(own))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::select! {
-        served = server => served.unwrap(),
+        served = serving => served.unwrap(),
         _ = stopped.wait_for(|stop| *stop) => {}
     }
 }
@@ -222,10 +235,12 @@ impl ContentAddressableStorage for Cluster {
         for own in request.into_inner().requests {
             assert_eq!(own.digest, Some(digest(&own.data)));
             self.put(own.data);
-            answer.responses.push(api::batch_update_blobs_response::Response {
-                digest: own.digest,
-                status: None,
-            });
+            answer
+                .responses
+                .push(api::batch_update_blobs_response::Response {
+                    digest: own.digest,
+                    status: None,
+                });
         }
         Ok(Response::new(answer))
     }
@@ -249,7 +264,10 @@ impl ContentAddressableStorage for Cluster {
         Err(Status::unimplemented("not asked"))
     }
 
-    async fn split_blob(&self, _: Request<api::SplitBlobRequest>) -> Answer<api::SplitBlobResponse> {
+    async fn split_blob(
+        &self,
+        _: Request<api::SplitBlobRequest>,
+    ) -> Answer<api::SplitBlobResponse> {
         Err(Status::unimplemented("not asked"))
     }
 
@@ -329,7 +347,7 @@ impl Execution for Cluster {
             Mood::Hiccups if calls <= 2 => return Err(Status::unavailable("one moment")),
             Mood::Dying => {
                 self.stop.send_replace(true);
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             _ => {}
         }

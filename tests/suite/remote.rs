@@ -51,7 +51,9 @@ fn build(mood: Mood, kinds: &[&str]) -> Build {
         let label = format!("//:{kind}");
         let path = format!("bazel-out/k8/bin/lib{kind}.rlib");
         let command = api::Command {
-            arguments: ["make", kind, &blobs[0].hash, &blobs[1].hash].map(str::to_owned).into(),
+            arguments: ["make", kind, &blobs[0].hash, &blobs[1].hash]
+                .map(str::to_owned)
+                .into(),
             output_paths: vec![path.clone()],
             ..Default::default()
         };
@@ -71,9 +73,7 @@ fn build(mood: Mood, kinds: &[&str]) -> Build {
             "expired" => digest(&action.encode_to_vec()),
             _ => cluster.cluster.put(action.encode_to_vec()),
         };
-        let told = |own: &api::Digest| {
-            json!({"hash": own.hash, "sizeBytes": own.size_bytes.to_string(), "hashFunctionName": "SHA-256"})
-        };
+        let told = |own: &api::Digest| json!({"hash": own.hash, "sizeBytes": own.size_bytes.to_string(), "hashFunctionName": "SHA-256"});
         let spawn = json!({
             "mnemonic": "Rustc", "targetLabel": label, "remotable": *kind != "local",
             "actualOutputs": [{"path": path, "digest": told(&blobs[0])}], "digest": told(&own),
@@ -94,7 +94,12 @@ impl Build {
 
     fn check(&self, args: &[&str]) -> Said {
         let output = support::svhcheck()
-            .args(["//...", "--engine=remote", "--bazel=./bazel", &self.address()])
+            .args([
+                "//...",
+                "--engine=remote",
+                "--bazel=./bazel",
+                &self.address(),
+            ])
             .args(args)
             .current_dir(self.workspace.path(""))
             .output();
@@ -109,12 +114,16 @@ impl Build {
 fn verdict<'a>(report: &'a Value, id: &str) -> &'a str {
     let crates = report["crates"].as_array().unwrap();
     let own = crates.iter().find(|own| own["id"] == id);
-    own.unwrap_or_else(|| panic!("{id} in {report}"))["verdict"].as_str().unwrap()
+    own.unwrap_or_else(|| panic!("{id} in {report}"))["verdict"]
+        .as_str()
+        .unwrap()
 }
 
 #[test]
 fn each_crate_is_judged_by_what_moves_it() {
-    let kinds = ["stable", "restless", "user", "place", "failing", "expired", "local"];
+    let kinds = [
+        "stable", "restless", "user", "place", "failing", "expired", "local",
+    ];
     let build = build(Mood::Well, &kinds);
     let said = build.check(&["--format=json"]);
     assert_eq!(said.status, Some(1), "{said:?}");
@@ -122,7 +131,10 @@ fn each_crate_is_judged_by_what_moves_it() {
     let verdicts = ["stable", "restless", "user", "place", "failing", "expired"]
         .map(|kind| verdict(&report, &format!("//:{kind}")));
     let moved = "nondeterministic";
-    assert_eq!(verdicts, ["safe", moved, moved, moved, "inconclusive", "inconclusive"]);
+    assert_eq!(
+        verdicts,
+        ["safe", moved, moved, moved, "inconclusive", "inconclusive"]
+    );
     let findings = report["findings"].as_array().unwrap().iter();
     let factors = findings.map(|own| (own["crate"].as_str().unwrap(), own["factor"].clone()));
     let factors: Vec<(&str, Value)> = factors.collect();
@@ -133,17 +145,32 @@ fn each_crate_is_judged_by_what_moves_it() {
     ];
     assert_eq!(factors, expected);
     let open = report["not_checked"].to_string();
-    for text in ["error: USER is not me", "its action has expired", "did not run on the cluster"] {
+    let failed = "in another environment: run again on the cluster, it failed with exit status 101: error: USER is not me";
+    for text in [
+        failed,
+        "its action has expired",
+        "did not run on the cluster",
+    ] {
         assert!(open.contains(text), "{text}: {open}");
     }
-    // All changes at once for each; the plain repeat for what moved; then each change alone.
+    // All changes at once for each; the plain repeat for what moved or failed; then each change alone.
     let ran = build.ran();
-    assert_eq!(ran.len(), 4 + 3 + 2 * 2, "{said:?}");
-    assert!(ran.iter().all(|(action, _)| action.do_not_cache && !action.salt.is_empty()));
-    assert!(said.err.contains("the cluster ran 11 actions again"), "{}", said.err);
+    assert_eq!(ran.len(), 5 + 4 + 3 * 2, "{said:?}");
+    assert!(
+        ran.iter()
+            .all(|(action, _)| action.do_not_cache && !action.salt.is_empty())
+    );
+    assert!(
+        said.err.contains("the cluster ran 15 actions again"),
+        "{}",
+        said.err
+    );
     // The second server was ended.
     let calls = std::fs::read_to_string(build.workspace.path("calls")).unwrap();
-    assert!(calls.lines().last().unwrap().ends_with("shutdown"), "{calls}");
+    assert!(
+        calls.lines().last().unwrap().ends_with("shutdown"),
+        "{calls}"
+    );
 }
 
 #[test]
@@ -151,10 +178,16 @@ fn what_is_not_varied_is_not_changed() {
     let build = build(Mood::Hiccups, &["user", "place"]);
     let said = build.check(&["--vary=none", "--runs=2"]);
     assert_eq!(said.status, Some(0), "{said:?}");
-    assert!(said.out.ends_with("2 crates safe under full (rustc 1.95.0 (59807616e 2026-04-14))\n"));
+    assert!(
+        said.out
+            .ends_with("2 crates safe under full (rustc 1.95.0 (59807616e 2026-04-14))\n")
+    );
     let ran = build.ran();
     assert_eq!(ran.len(), 4);
-    assert!(ran.iter().all(|(_, own)| own.environment_variables.is_empty()));
+    assert!(
+        ran.iter()
+            .all(|(_, own)| own.environment_variables.is_empty())
+    );
     let said = build.check(&["--vary=time"]);
     said.failed("a cluster cannot vary `time`; `--engine remote` knows env, build-path");
 }
@@ -168,20 +201,29 @@ fn want_of_a_cluster_is_told_before_anything_is_built() {
     let said = guarded.check(&["--remote-header=authorization"]);
     said.failed("the header `authorization` cannot be sent");
     let said = guarded.check(&["--remote-header=authorization=Bearer you"]);
-    assert!(!said.err.contains("you\n") && !said.err.contains("Bearer you"), "{said:?}");
+    assert!(
+        !said.err.contains("you\n") && !said.err.contains("Bearer you"),
+        "{said:?}"
+    );
     assert!(!guarded.workspace.path("calls").exists());
     let said = guarded.check(&["--remote-header=authorization=Bearer me"]);
     assert_eq!(said.status, Some(0), "{said:?}");
 
     let cache = build(Mood::CacheOnly, &["stable"]);
     let said = cache.check(&[]);
-    assert!(said.failed("grpc://127.0.0.1:").contains("keeps a cache and runs nothing"));
+    assert!(
+        said.failed("grpc://127.0.0.1:")
+            .contains("keeps a cache and runs nothing")
+    );
     assert!(!cache.workspace.path("calls").exists());
 
     let check = |args: &[&str]| -> Said {
         let mut call = support::svhcheck();
         call.args(["//...", "--engine=remote"]).args(args);
-        call.current_dir(cache.workspace.path("")).output().unwrap().into()
+        call.current_dir(cache.workspace.path(""))
+            .output()
+            .unwrap()
+            .into()
     };
     check(&[]).failed("`--engine remote` needs `--remote-executor=grpc://HOST:PORT`");
     check(&["--remote-executor=localhost:80"]).failed("`localhost:80` is no address of a cluster");
@@ -194,11 +236,56 @@ fn want_of_a_cluster_is_told_before_anything_is_built() {
     said.failed("cannot reach the cluster at grpcs://127.0.0.1:");
 }
 
+/// A certificate for this host, whose issuer nobody knows.
+const CERTIFICATE: &str = r"
+new='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+openssl req -x509 $new -days 2 -subj /CN=issuer -keyout issuer.key -out issuer.pem
+openssl req $new -subj /CN=localhost -keyout key.pem -out request.pem
+printf 'subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' >extensions
+openssl x509 -req -in request.pem -CA issuer.pem -CAkey issuer.key -CAcreateserial -days 2 \
+    -extfile extensions -out certificate.pem
+";
+
+#[test]
+fn tls_trusts_what_the_system_or_the_user_trusts() {
+    let there = support::scrubbed("openssl").arg("version").output().is_ok();
+    if !support::require("remote::tls", "openssl", there) {
+        return;
+    }
+    let keys = Workspace::of(&[]);
+    let made = support::scrubbed("sh")
+        .args(["-ec", CERTIFICATE])
+        .current_dir(keys.path(""))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let read = |name: &str| std::fs::read(keys.path(name)).unwrap();
+    let identity = tonic::transport::Identity::from_pem(read("certificate.pem"), read("key.pem"));
+    let cluster = Cluster::start_with(Mood::CacheOnly, Some(identity));
+    let workspace = Workspace::of(&[("MODULE.bazel", "")]);
+    let check = |trusted: Option<&str>| -> Said {
+        let mut call = support::svhcheck();
+        call.args(["//...", "--engine=remote"])
+            .arg(format!("--remote-executor=grpcs://{}", cluster.address))
+            .current_dir(workspace.path(""));
+        if let Some(name) = trusted {
+            call.env("SSL_CERT_FILE", keys.path(name));
+        }
+        call.output().unwrap().into()
+    };
+    let said = check(None);
+    let line = said.failed("cannot reach the cluster at grpcs://127.0.0.1:");
+    assert!(line.contains("certificate"), "{line}");
+    // Through to what such a cluster can do.
+    check(Some("issuer.pem")).failed("grpcs://127.0.0.1:");
+}
+
 #[test]
 fn a_cluster_without_workers_or_that_goes_away_ends_the_check() {
     let without = build(Mood::NoWorker, &["stable"]);
     let said = without.check(&[]);
-    let line = said.failed("no worker of the cluster takes an action for the platform OSFamily=linux: ");
+    let line =
+        said.failed("no worker of the cluster takes an action for the platform OSFamily=linux: ");
     assert!(line.contains("No bots found"), "{line}");
 
     let queued = build(Mood::Queued, &["stable"]);
@@ -209,11 +296,18 @@ fn a_cluster_without_workers_or_that_goes_away_ends_the_check() {
     let dying = build(Mood::Dying, &["stable", "restless", "user"]);
     let start = Instant::now();
     let said = dying.check(&[]);
-    assert!(said.failed("the cluster at grpc://").contains("went away in the middle"), "{said:?}");
+    assert!(
+        said.failed("the cluster at grpc://")
+            .contains("went away in the middle"),
+        "{said:?}"
+    );
     assert!(start.elapsed() < Duration::from_secs(60));
     let left = std::fs::read_dir(dying.workspace.path("base/svhcheck")).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["lock"], "nothing is left behind");
     let calls = std::fs::read_to_string(dying.workspace.path("calls")).unwrap();
-    assert!(calls.lines().last().unwrap().ends_with("shutdown"), "{calls}");
+    assert!(
+        calls.lines().last().unwrap().ends_with("shutdown"),
+        "{calls}"
+    );
 }

@@ -1,4 +1,4 @@
-//! A real Bazel on a real cluster: BuildGrid with a buildbox worker (`.ci/buildgrid`), and the aspect in
+//! A real Bazel on a real cluster: `BuildGrid` with a buildbox worker (`.ci/buildgrid`), and the aspect in
 //! Bazel's own sandbox and on that cluster. The same targets are named each time.
 
 use std::io::BufRead;
@@ -109,5 +109,10 @@ fn aspect_and_cluster_name_the_planted_targets_and_no_other() {
 
     let failed = done.said("validation");
     assert_eq!(failed.status, Some(1), "{failed:?}");
-    assert!(failed.err.contains("//libs:squares: its SVH depends on randomness"), "{failed:?}");
+    assert!(
+        failed
+            .err
+            .contains("//libs:squares: its SVH depends on randomness"),
+        "{failed:?}"
+    );
 }

@@ -313,6 +313,24 @@ pub(super) fn kind(args: &Args) -> TargetKind {
     }
 }
 
+/// How a crate is called that is made for a tool of the build, or is not.
+pub(super) fn crate_id(label: &str, for_tool: bool) -> String {
+    let more = if for_tool { " [for tool]" } else { "" };
+    format!("{label}{more}")
+}
+
+/// Whether an output is one of a tool: Bazel names the configuration in the folder for outputs.
+pub(super) fn is_for_tool(output: &Path) -> bool {
+    let configuration = output.components().nth(1);
+    configuration.is_some_and(|part| part.as_os_str().to_string_lossy().contains("-exec"))
+}
+
+/// The last part of a label.
+pub(super) fn target_name(label: &str) -> String {
+    let name = label.rsplit([':', '/']).next();
+    name.unwrap_or_default().to_owned()
+}
+
 /// Labels of the main repository as users write them.
 pub(super) fn plain_label(label: String) -> String {
     let main = label
@@ -343,11 +361,7 @@ fn folder(scratch: &Path, root: &Path, label: &str, command: &Command) -> PathBu
 
 impl Compile {
     fn id(&self) -> String {
-        if self.for_tool {
-            format!("{} [for tool]", self.label)
-        } else {
-            self.label.clone()
-        }
+        crate_id(&self.label, self.for_tool)
     }
 
     fn action(self, root: &Path, breaks: usize) -> Action {
@@ -378,12 +392,7 @@ impl Compile {
         let Wrapped { program, args, env } = self.full.command;
         let declared_env: BTreeSet<OsString> = env.keys().cloned().collect();
         Action {
-            target: self
-                .label
-                .rsplit([':', '/'])
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            target: target_name(&self.label),
             kind: self.kind,
             program: root.join(program),
             out_dir: env.get(OsStr::new("OUT_DIR")).map(PathBuf::from),

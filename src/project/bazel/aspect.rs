@@ -42,8 +42,6 @@ pub struct Reports {
     pub targets: BTreeSet<String>,
     /// Targets of which an action failed, as (label, why).
     pub failed: BTreeSet<(String, String)>,
-    /// Things the user should know, a sentence each.
-    pub notes: Vec<String>,
 }
 
 /// Builds with the aspect.
@@ -73,10 +71,13 @@ pub fn record(
     let failed = events.failures.into_iter();
     let reports = events.files.iter().filter(|path| is_report(path));
     let reports = Reports {
-        files: reports.map(|path| places.execution_root.join(path)).collect(),
+        files: reports
+            .map(|path| places.execution_root.join(path))
+            .collect(),
         targets: events.targets,
-        failed: failed.map(|(label, kind)| (label, why(&kind).to_owned())).collect(),
-        notes: Vec::new(),
+        failed: failed
+            .map(|(label, kind)| (label, why(&kind).to_owned()))
+            .collect(),
     };
     match (reports.files.is_empty(), succeeded) {
         (true, true) => Err(BazelError::NoRust),
@@ -95,20 +96,24 @@ fn is_report(path: &Path) -> bool {
 /// Writes the aspect's package. What is there already is left alone.
 fn lay(folder: &Path, orders: &Orders) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let line = |text: &str, name: &str, value: &str| {
+    let put = |text: &str, name: &str, value: &str| {
         let lines = text.lines().map(|line| match line.strip_prefix(name) {
             Some(rest) if rest.starts_with(" = ") => format!("{name} = {value:?}\n"),
             _ => format!("{line}\n"),
         });
         lines.collect::<String>()
     };
-    let aspect = line(ASPECT, "STRATEGIES", &orders.strategies);
-    let aspect = line(&aspect, "VARY", &orders.vary);
-    let files = [("svhcheck.bzl", aspect.as_str()), ("BUILD.bazel", BUILD), ("MODULE.bazel", MODULE)];
-    for (name, text) in files {
+    let aspect = put(ASPECT, "STRATEGIES", &orders.strategies);
+    let aspect = put(&aspect, "VARY", &orders.vary);
+    let written = [
+        ("svhcheck.bzl", aspect.as_str()),
+        ("BUILD.bazel", BUILD),
+        ("MODULE.bazel", MODULE),
+    ];
+    for (name, code) in written {
         let path = folder.join(name);
-        if fs::read_to_string(&path).ok().as_deref() != Some(text) {
-            fs::write(path, text)?;
+        if fs::read_to_string(&path).ok().as_deref() != Some(code) {
+            fs::write(path, code)?;
         }
     }
     let (program, link) = (std::env::current_exe()?, folder.join("svhcheck"));
@@ -165,7 +170,10 @@ mod tests {
         lay(folder.path(), &orders).unwrap();
         let file = folder.path().join("svhcheck.bzl");
         let text = fs::read_to_string(&file).unwrap();
-        assert!(text.contains("\nSTRATEGIES = \"full\"\nVARY = \"none\"\n"), "{text}");
+        assert!(
+            text.contains("\nSTRATEGIES = \"full\"\nVARY = \"none\"\n"),
+            "{text}"
+        );
         let before = fs::metadata(&file).unwrap().modified().unwrap();
         lay(folder.path(), &orders).unwrap();
         assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), before);

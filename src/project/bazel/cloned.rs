@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use super::BazelError;
-use super::actions::{kind, plain_label};
+use super::actions::{crate_id, is_for_tool, kind, plain_label, target_name};
 use super::wrapper::{self, Wrapped};
 use crate::project::area::Area;
 use crate::project::layout::Layout;
@@ -49,10 +49,13 @@ impl Cloned {
         let listed = fs::read_to_string(&self.inputs)?;
         let mut inputs: BTreeSet<PathBuf> = listed.lines().map(PathBuf::from).collect();
         // The command line's own parameter files are inputs that no rule lists.
-        let files = self.command.iter().filter_map(|arg| arg.to_str()?.strip_prefix('@'));
+        let files = self
+            .command
+            .iter()
+            .filter_map(|arg| arg.to_str()?.strip_prefix('@'));
         inputs.extend(files.map(PathBuf::from));
         fs::create_dir_all(&folder)?;
-        let mut actions = self.macros(&command, &root);
+        let mut actions = Self::macros(&command, &root);
         actions.push(self.action(command, &root, folder, inputs));
         Ok(Build {
             root,
@@ -74,15 +77,15 @@ impl Cloned {
         folder: PathBuf,
         inputs: BTreeSet<PathBuf>,
     ) -> Action {
-        let Wrapped { program, mut args, env } = command;
+        let Wrapped {
+            program,
+            mut args,
+            env,
+        } = command;
         // A replay has a folder of its own for all that it makes.
         let emit = args.emit().join(",");
         args.set("--emit", emit);
         let label = plain_label(self.label.clone());
-        // Bazel names the configuration of tools so in the folder for outputs.
-        let configuration = self.made.first().and_then(|path| path.components().nth(1));
-        let for_tool = configuration
-            .is_some_and(|part| part.as_os_str().to_string_lossy().contains("-exec"));
         let var = |name: &str| {
             let value = env.get(std::ffi::OsStr::new(name));
             value.map(|value| value.to_string_lossy().into_owned())
@@ -95,7 +98,7 @@ impl Cloned {
             label: Some(label.clone()),
         };
         Action {
-            target: label.rsplit([':', '/']).next().unwrap_or_default().to_owned(),
+            target: target_name(&label),
             kind: kind(&args),
             program: root.join(program),
             out_dir: env.get(std::ffi::OsStr::new("OUT_DIR")).map(PathBuf::from),
@@ -112,10 +115,7 @@ impl Cloned {
             wanted: true,
             metadata: None,
             opt_out: None,
-            id: match for_tool {
-                true => format!("{label} [for tool]"),
-                false => label,
-            },
+            id: crate_id(&label, self.made.iter().any(|path| is_for_tool(path))),
             package,
             args,
             env,
@@ -125,7 +125,7 @@ impl Cloned {
 
     /// The proc macros that the crate was given. Of these only the files are known here; whoever
     /// reads the reports of all crates knows whose they are.
-    fn macros(&self, command: &Wrapped, root: &Path) -> Vec<Action> {
+    fn macros(command: &Wrapped, root: &Path) -> Vec<Action> {
         let externs = command.args.externs().into_iter();
         let is_macro = |path: &PathBuf| {
             let extension = path.extension();

@@ -130,10 +130,11 @@ impl Events {
             self.failures.insert((id.label, action.mnemonic));
         }
         let files = event.named_set_of_files.into_iter();
-        self.files.extend(files.flat_map(|own| own.files).map(|own| {
-            let prefix: PathBuf = own.path_prefix.iter().collect();
-            prefix.join(own.name)
-        }));
+        self.files
+            .extend(files.flat_map(|own| own.files).map(|own| {
+                let prefix: PathBuf = own.path_prefix.iter().collect();
+                prefix.join(own.name)
+            }));
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::actions::plain_label;
+use super::actions::{crate_id, is_for_tool, plain_label, target_name};
 use super::command::Bazel;
 use super::events::Events;
 use super::log::{self, Spawn};
@@ -64,7 +64,10 @@ pub fn record(
     let scratch = area.scratch()?;
     let log = scratch.path().join("execution.log");
     let events = scratch.path().join("events.json");
-    bazel.startup.push(flag("--output_base=", area.folder.join("remote").as_os_str()));
+    bazel.startup.push(flag(
+        "--output_base=",
+        area.folder.join("remote").as_os_str(),
+    ));
     // Should nobody be left to end the server, it ends itself.
     bazel.startup.push("--max_idle_secs=60".into());
     let mut build = |form| {
@@ -172,7 +175,10 @@ fn sort(spawns: Vec<Spawn>, wanted: impl Fn(&str) -> bool) -> Recorded {
     let ids: Vec<String> = recorded.crates.iter().map(|own| own.id.clone()).collect();
     for (at, (own, inputs)) in recorded.crates.iter_mut().zip(inputs).enumerate() {
         let given = inputs.iter().filter_map(|path| made.get(path));
-        own.loads = given.filter(|other| **other != at).map(|other| ids[*other].clone()).collect();
+        own.loads = given
+            .filter(|other| **other != at)
+            .map(|other| ids[*other].clone())
+            .collect();
     }
     recorded.crates.sort_by(|a, b| a.id.cmp(&b.id));
     recorded.left_out.sort();
@@ -183,15 +189,8 @@ fn sort(spawns: Vec<Spawn>, wanted: impl Fn(&str) -> bool) -> Recorded {
 impl Crate {
     /// The crate behind a spawn, or its id and why it is none that can be judged.
     fn new(label: String, wanted: bool, spawn: &Spawn) -> Result<Self, (String, &'static str)> {
-        // Bazel names the configuration of tools so in the folder for outputs.
-        let for_tool = spawn.outputs.keys().any(|path| {
-            let configuration = path.split('/').nth(1);
-            configuration.is_some_and(|name| name.contains("-exec"))
-        });
-        let id = match for_tool {
-            true => format!("{label} [for tool]"),
-            false => label.clone(),
-        };
+        let mut outputs = spawn.outputs.keys();
+        let id = crate_id(&label, outputs.any(|path| is_for_tool(Path::new(path))));
         let kinds = ["rlib", std::env::consts::DLL_EXTENSION, "rmeta"];
         let rank = |path: &str| {
             let extension = Path::new(path).extension()?;
@@ -210,13 +209,12 @@ impl Crate {
             _ => return Err((id, WITHOUT_METADATA)),
         };
         let Some(action) = spawn.action.clone().filter(|_| spawn.remotable) else {
-            let why =
-                "it did not run on the cluster (a tag or a strategy keeps it here), so it cannot run there again";
+            let why = "it did not run on the cluster (a tag or a strategy keeps it here), so it cannot run there again";
             return Err((id, why));
         };
         let var = |name: &str| spawn.env.get(name).cloned();
         Ok(Self {
-            target: label.rsplit([':', '/']).next().unwrap_or_default().to_owned(),
+            target: target_name(&label),
             package: Package {
                 name: var("CARGO_PKG_NAME").unwrap_or_else(|| label.clone()),
                 version: var("CARGO_PKG_VERSION").unwrap_or_default(),
@@ -267,8 +265,18 @@ mod tests {
             spawn("//a:a", "Rustc", &[], "o/k8/bin/a/liba-1.rlib"),
             spawn("//a:a", "RustcMetadata", &[], "o/k8/bin/a/liba-1.rmeta"),
             spawn("//m:m", "Rustc", &[], "o/k8-opt-exec-1/bin/m/libm.so"),
-            spawn("//b:b", "Rustc", &["o/k8/bin/a/liba-1.rmeta", "b.rs"], "o/k8/bin/b/libb.rlib"),
-            spawn("//b:bin", "Rustc", &["o/k8/bin/b/libb.rlib"], "o/k8/bin/b/bin"),
+            spawn(
+                "//b:b",
+                "Rustc",
+                &["o/k8/bin/a/liba-1.rmeta", "b.rs"],
+                "o/k8/bin/b/libb.rlib",
+            ),
+            spawn(
+                "//b:bin",
+                "Rustc",
+                &["o/k8/bin/b/libb.rlib"],
+                "o/k8/bin/b/bin",
+            ),
             spawn("@@x//:x", "Rustc", &[], "o/k8/bin/x/libx.rlib"),
             kept_here,
         ];

@@ -320,7 +320,10 @@ mod tests {
 
     #[test]
     fn what_is_no_log_says_so() {
-        assert!(matches!(read(&b"nonsense"[..], &[]), Err(LogError::Form(_))));
+        assert!(matches!(
+            read(&b"nonsense"[..], &[]),
+            Err(LogError::Form(_))
+        ));
         let dangling = log(&[spawn("Rustc", 9)]);
         let found = read(dangling.as_slice(), &["Rustc"]);
         assert!(matches!(found, Err(LogError::Dangling(9))));

@@ -109,8 +109,14 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].label, "//a:a");
         assert_eq!(found[0].action, Some(blob("5", 6)));
-        assert_eq!(found[0].outputs, [("liba.rlib".to_owned(), blob("3", 4))].into());
+        assert_eq!(
+            found[0].outputs,
+            [("liba.rlib".to_owned(), blob("3", 4))].into()
+        );
         assert!(found[0].remotable && found[0].succeeded);
-        assert!(matches!(read(&b"{\"mnemonic\": 1}"[..], &[]), Err(LogError::Form(_))));
+        assert!(matches!(
+            read(&b"{\"mnemonic\": 1}"[..], &[]),
+            Err(LogError::Form(_))
+        ));
     }
 }

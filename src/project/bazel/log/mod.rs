@@ -28,7 +28,9 @@ pub enum LogError {
     #[error("the execution log names entry {0}, which it does not hold")]
     Dangling(u32),
     /// Digests that we cannot make.
-    #[error("the cluster's digests are {0}, and svhcheck knows SHA-256 (`--digest_function=sha256`)")]
+    #[error(
+        "the cluster's digests are {0}, and svhcheck knows SHA-256 (`--digest_function=sha256`)"
+    )]
     Function(String),
 }
 
