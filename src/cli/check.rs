@@ -99,10 +99,6 @@ pub struct Args {
     #[arg(long, default_value_t = 1800, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
-    #[cfg(feature = "remote")]
-    #[command(flatten)]
-    remote: super::remote::Args,
-
     /// Form of the report
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -118,6 +114,11 @@ pub struct Args {
     /// Arguments for `cargo build`: --release, --features, --target, …
     #[arg(last = true, value_name = "CARGO ARGS")]
     cargo: Vec<OsString>,
+
+    /// At the end: what stands behind it would come under its heading.
+    #[cfg(feature = "remote")]
+    #[command(flatten)]
+    remote: super::remote::Args,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
