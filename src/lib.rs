@@ -11,6 +11,9 @@ pub mod cli;
 // The straight line from a build to a report.
 pub mod check;
 
+// svhcheck.toml, and the baseline.
+pub mod config;
+
 // What was found, and its renderers.
 pub mod report;
 

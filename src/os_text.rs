@@ -1,11 +1,29 @@
 //! Paths, arguments and variables: in JSON without loss, a string where they are UTF-8 (nearly
-//! always), a list of bytes where not (for use with `#[serde(with = …)]`); and paths without detours.
+//! always), a list of bytes where not (for use with `#[serde(with = …)]`); paths without detours;
+//! and words of a shell.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+/// `text` as one word of `sh`.
+pub fn word(text: &[u8]) -> OsString {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./=,:+@%".contains(byte);
+    if !text.is_empty() && text.iter().all(plain) {
+        return OsString::from_vec(text.to_vec());
+    }
+    let mut quoted = vec![b'\''];
+    for &byte in text {
+        match byte {
+            b'\'' => quoted.extend(b"'\\''"),
+            byte => quoted.push(byte),
+        }
+    }
+    quoted.push(b'\'');
+    OsString::from_vec(quoted)
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
@@ -142,5 +160,13 @@ mod tests {
         let text = serde_json::to_string(&sample).unwrap();
         assert_eq!(text, r#"["plain",[255,47,120]]"#);
         assert_eq!(serde_json::from_str::<Sample>(&text).unwrap().0, sample.0);
+    }
+
+    #[test]
+    fn words_of_sh_stay_one_word() {
+        assert_eq!(word(b"/usr/lib"), "/usr/lib");
+        assert_eq!(word(b"a b"), "'a b'");
+        assert_eq!(word(b"it's"), "'it'\\''s'");
+        assert_eq!(word(b""), "''");
     }
 }

@@ -190,7 +190,17 @@ fn the_top_level_holds_nothing_else() {
 
 /// Documentation that is written by a program: path and text.
 fn generated() -> Vec<(&'static str, String)> {
-    vec![("docs/cli.md", cli_doc()), ("docs/lints.md", lints_doc())]
+    vec![
+        ("docs/cli.md", cli_doc()),
+        ("docs/lints.md", lints_doc()),
+        ("docs/svhcheck.schema.json", config_schema()),
+    ]
+}
+
+/// The JSON schema of `svhcheck.toml`.
+fn config_schema() -> String {
+    let schema = svhcheck::config::schema();
+    serde_json::to_string_pretty(&schema).unwrap() + "\n"
 }
 
 /// The help of the program and of each of its commands.

@@ -130,6 +130,17 @@ pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Artifact {
     Artifact::new(path, Content::Owned(bytes))
 }
 
+/// Whether `path` is in rustc's cache of a crate (`-Cincremental`), which has metadata too, but which
+/// nobody loads: a folder whose name begins with `s-`, for each session.
+pub fn is_of_incremental_cache(path: &Path) -> bool {
+    let session = path.parent().and_then(Path::file_name);
+    let session = session.is_some_and(|name| name.as_encoded_bytes().starts_with(b"s-"));
+    session
+        && path
+            .file_name()
+            .is_some_and(|name| name == "metadata.rmeta")
+}
+
 /// What these bytes are. The name of a file says nothing: rustc's `-o` takes any.
 fn kind_of(bytes: &[u8]) -> Kind {
     let starts = |magics: &[&[u8]]| magics.iter().any(|magic| bytes.starts_with(magic));
@@ -187,6 +198,15 @@ impl Artifact {
     pub fn sections(&self) -> Result<Vec<Section<'_>>, ArtifactError> {
         match self.kind {
             Kind::Object(_) => object::sections(&self.path, self.bytes()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The variables of a shared library or program that its code can write, by their demangled
+    /// names, sorted; none where the symbols were stripped.
+    pub fn variables(&self) -> Result<Vec<String>, ArtifactError> {
+        match self.kind {
+            Kind::Object(_) => object::variables(&self.path, self.bytes()),
             _ => Ok(Vec::new()),
         }
     }

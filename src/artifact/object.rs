@@ -64,6 +64,31 @@ pub(super) fn sections<'a>(
     Ok(sections.collect())
 }
 
+/// Variables in writable sections and in thread-local storage.
+pub(super) fn variables(path: &Path, bytes: &[u8]) -> Result<Vec<String>, ArtifactError> {
+    use object::SectionKind::{Data, Tls, UninitializedData, UninitializedTls};
+    let file = parse(path, bytes)?;
+    let writable = |symbol: &object::Symbol<'_, '_>| {
+        let section = symbol.section_index();
+        let section = section.and_then(|index| file.section_by_index(index).ok());
+        section.is_some_and(|own| {
+            matches!(
+                own.kind(),
+                Data | Tls | UninitializedData | UninitializedTls
+            )
+        })
+    };
+    let mut names: Vec<String> = file
+        .symbols()
+        .filter(|own| own.size() > 0 && writable(own))
+        .filter_map(|own| own.name().ok())
+        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 /// A (position, size) that a file claims, if the file has those bytes.
 fn inside(bytes: &[u8], (offset, size): (u64, u64)) -> Option<Range<usize>> {
     let start = usize::try_from(offset).ok()?;

@@ -6,6 +6,8 @@
 //! claim rests on repeats, so that what comes out equal by chance is not taken for a cause.
 
 pub mod expansion;
+pub mod hints;
+mod tokens;
 mod undeclared;
 
 pub use undeclared::{Undeclared, probe_undeclared};

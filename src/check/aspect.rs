@@ -9,11 +9,12 @@ use fs_err as fs;
 use super::infection;
 use super::{CheckError, Events, Settings, unrecorded};
 use crate::interrupt::Interrupt;
+use crate::lint::{self, Finding};
 use crate::project::bazel::aspect::{self, Orders};
 use crate::project::bazel::{self, WITHOUT_METADATA, cloned::Cloned};
 use crate::project::{RecordingError, TargetKind};
 use crate::report::action::{ActionReport, merge};
-use crate::report::{NotChecked, Report, Summary, json};
+use crate::report::{Enforced, NotChecked, Report, Summary, json};
 
 /// Nobody follows a single action.
 struct Silent;
@@ -65,7 +66,12 @@ fn without_metadata(id: &str, settings: &Settings) -> Report {
             what: id.to_owned(),
             why: WITHOUT_METADATA.to_owned(),
         }],
+        sandbox: Enforced {
+            mechanism: "none".to_owned(),
+            why: None,
+        },
         summary: Summary::default(),
+        command: None,
     };
     report.finish();
     report
@@ -74,10 +80,20 @@ fn without_metadata(id: &str, settings: &Settings) -> Report {
 /// Builds with the aspect and puts its reports together.
 pub fn check(
     request: &bazel::Request,
-    orders: &Orders,
+    settings: &Settings,
     interrupt: &Interrupt,
 ) -> Result<Report, CheckError> {
-    let recorded = aspect::record(request, orders, interrupt);
+    let strategies: Vec<&str> = settings.strategies.iter().map(|own| own.name()).collect();
+    let vary: Vec<&str> = settings.vary.iter().map(|own| own.name()).collect();
+    let orders = Orders {
+        strategies: strategies.join(","),
+        vary: if vary.is_empty() {
+            "none".to_owned()
+        } else {
+            vary.join(",")
+        },
+    };
+    let recorded = aspect::record(request, &orders, interrupt);
     let recorded = recorded.map_err(|error| unrecorded(error, interrupt))?;
     let mut all: Vec<ActionReport> = Vec::new();
     for path in &recorded.files {
@@ -116,6 +132,14 @@ pub fn check(
     report
         .not_checked
         .extend(failed.map(|(what, why)| NotChecked { what, why }));
+    // Where the action made less of a finding than its page does, it had a reason.
+    let pages = lint::registry();
+    let page = |finding: &Finding| pages.iter().find(|page| page.id == finding.lint);
+    let whole = |finding: &&mut Finding| page(finding).is_none_or(|own| own.level == finding.level);
+    settings
+        .levels
+        .apply(report.findings.iter_mut().filter(whole));
+    report.command = Some(settings.command.clone());
     report.finish();
     Ok(report)
 }

@@ -11,15 +11,25 @@ pub(super) const MAX_SOURCE: u64 = 4 << 20;
 /// Source that debug information names, `PATH:LINE`: as the report names it, and the line itself
 /// where its file can be read.
 pub(super) fn located(build: &Build, location: &str, label: String) -> (String, Option<Excerpt>) {
-    let (path, number) = location.rsplit_once(':').unwrap_or((location, ""));
+    let (path, number) = split(location);
     let name = named(build, Path::new(path));
-    let number: Option<usize> = number.parse().ok();
-    let shown = number.map_or_else(|| name.clone(), |line| format!("{name}:{line}"));
     let small = fs_err::metadata(path).is_ok_and(|own| own.is_file() && own.len() <= MAX_SOURCE);
     let text = small.then(|| fs_err::read_to_string(path).ok()).flatten();
     let excerpt = text.zip(number);
     let excerpt = excerpt.and_then(|(text, line)| Excerpt::line(name, &text, line, label));
-    (shown, excerpt)
+    (place(build, location), excerpt)
+}
+
+/// Where debug information says that code stands, as the report names it.
+pub(super) fn place(build: &Build, location: &str) -> String {
+    let (path, number) = split(location);
+    let name = named(build, Path::new(path));
+    number.map_or_else(|| name.clone(), |line| format!("{name}:{line}"))
+}
+
+fn split(location: &str) -> (&str, Option<usize>) {
+    let (path, number) = location.rsplit_once(':').unwrap_or((location, ""));
+    (path, number.parse().ok())
 }
 
 /// A source file, named the same on every machine: by its place in the workspace, or in its package

@@ -5,8 +5,9 @@
 //! metadata lists nothing, so what it was given (`--extern`) counts for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Finding, Grade};
 use crate::project::{Action, Build, TargetKind};
 use crate::report::{CrateVerdict, Verdict};
 
@@ -20,8 +21,12 @@ pub(super) fn spread(build: &Build, mut judged: Vec<Judged>) -> Vec<Said> {
         let action = actions.iter().find(|action| action.id == own.verdict.id)?;
         Some((own.verdict.id.clone(), direct(build, action, own)))
     });
-    let direct = direct.collect();
-    let said = judged.into_iter().map(|own| (own.verdict, own.findings));
+    let direct: BTreeMap<String, BTreeSet<String>> = direct.collect();
+    let loads = close(&direct);
+    let said = judged.into_iter().map(|mut own| {
+        own.verdict.loads = given(build, &own.verdict.id, &loads);
+        (own.verdict, own.findings)
+    });
     infect(&direct, said.collect())
 }
 
@@ -95,6 +100,29 @@ fn close(direct: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, BTreeS
         .collect()
 }
 
+/// The judged crates that a crate loads and was given by name.
+fn given(build: &Build, id: &str, loads: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let Some(action) = build.actions.iter().find(|action| action.id == id) else {
+        return Vec::new();
+    };
+    let externs = action.args.externs();
+    let is_given = |other: &&Action| {
+        let outputs = || other.outputs.iter();
+        let stem = |path: &Path| outputs().any(|output| output.file_stem() == path.file_stem());
+        externs.iter().any(|(_, path)| stem(path))
+    };
+    let judged = |id: &&String| loads.contains_key(*id);
+    let loaded = loads.get(id).into_iter().flatten().filter(judged);
+    let loaded: BTreeSet<&str> = loaded.map(String::as_str).collect();
+    let others = build
+        .actions
+        .iter()
+        .filter(|own| loaded.contains(own.id.as_str()));
+    let mut found: Vec<String> = others.filter(is_given).map(|own| own.id.clone()).collect();
+    found.sort();
+    found
+}
+
 fn direct(build: &Build, action: &Action, judged: &Judged) -> BTreeSet<String> {
     let externs = action.args.externs();
     build
@@ -120,17 +148,12 @@ fn direct(build: &Build, action: &Action, judged: &Judged) -> BTreeSet<String> {
 }
 
 fn finding(id: &str, by: &[String]) -> Finding {
-    let page = lint::page("svh-infected");
     let guilty = by
         .iter()
         .map(|own| format!("`{own}`"))
         .collect::<Vec<_>>()
         .join(", ");
     Finding {
-        lint: "svh-infected".to_owned(),
-        level: page.map_or(Level::Warn, |page| page.level),
-        grade: Grade::Hazard,
-        krate: id.to_owned(),
         culprit: Some(Culprit {
             package: by.first().cloned(),
             kind: CulpritKind::Source,
@@ -138,8 +161,6 @@ fn finding(id: &str, by: &[String]) -> Finding {
             location: None,
             source: None,
         }),
-        factor: None,
-        expansion: None,
         names: by.to_vec(),
         message: format!("stable by itself, but it loads {guilty}, whose SVH moves"),
         evidence: vec![
@@ -149,5 +170,6 @@ fn finding(id: &str, by: &[String]) -> Finding {
             ),
         ],
         help: format!("nothing is wrong here: fix {guilty}"),
+        ..Finding::new("svh-infected", Grade::Hazard, id)
     }
 }

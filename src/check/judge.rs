@@ -7,9 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::policy::{Declared, Escapes};
 use super::sides::{Made, Sides, file_name, keep};
 use super::verdict::{self, Compared, Evidence};
-use super::{Engine, Settings, expand, place, scripts, undeclared};
+use super::{Engine, Settings, artifacts, expand, place, scripts, undeclared};
 use crate::artifact::metadata::{CrateRoot, Svh};
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, World};
 use crate::compare;
@@ -20,6 +21,7 @@ use crate::project::{Action, Build, TargetKind};
 use crate::replay::sight::{Sighting, Watch, What};
 use crate::replay::{ReplayError, Replayer, Seat};
 use crate::report::CrateVerdict;
+use crate::sandbox::Mechanism;
 use crate::trace::ModuleCache;
 
 /// A crate on trial.
@@ -32,6 +34,8 @@ pub(super) struct Judge<'a> {
     pub(super) modules: Option<&'a ModuleCache>,
     /// The worker's number.
     pub(super) slot: usize,
+    /// What confines runs.
+    pub(super) mechanism: Mechanism,
 }
 
 /// A crate that was judged by itself; whether others infect it is seen later.
@@ -47,7 +51,13 @@ pub(super) struct Judged {
 
 impl Judge<'_> {
     pub(super) fn judge(&self) -> Result<Judged, ReplayError> {
-        let mut sides = Sides::new(self.action, self.replayer, self.settings, self.seat())?;
+        let declared = Declared::of(self.action, self.build, self.replayer);
+        let seat = self.seat(&declared);
+        let wide = seat
+            .confine
+            .is_some()
+            .then(|| declared.wide(self.mechanism));
+        let mut sides = Sides::new(self.action, self.replayer, self.settings, seat, wide)?;
         // Without a macro, nothing but rustc runs, and there is nobody to watch.
         if !sides.loads_macros() {
             sides.stop_watching();
@@ -86,15 +96,19 @@ impl Judge<'_> {
         }
         // Behind the pairs: a crate's own restlessness would be taken for its script's.
         evidence.script = scripts::check(self, &sides)?;
+        let doubts = std::mem::take(&mut *sides.doubts.borrow_mut());
+        evidence.escapes = Some(Escapes {
+            declared,
+            moved: doubts.moved,
+        });
+        evidence.unconfined = doubts.given_up;
         evidence.sightings = sides.seen();
         evidence.watched = self.modules.is_some();
-        Ok(verdict::sum_up(
-            self.action,
-            self.build,
-            &compared,
-            &evidence,
-            sides.into_root(),
-        ))
+        let of_artifact = artifacts::look(self, &sides, &evidence.script)?;
+        let root = sides.into_root();
+        let mut judged = verdict::sum_up(self.action, self.build, &compared, &evidence, root);
+        judged.findings.extend(of_artifact);
+        Ok(judged)
     }
 
     /// Whether nothing but rustc had a say in the crate: no macro, no build script, no place that
@@ -135,12 +149,13 @@ impl Judge<'_> {
     }
 
     /// What the crate's runs share.
-    fn seat(&self) -> Seat {
+    fn seat(&self, declared: &Declared) -> Seat {
         let incremental = self.replayer.scratch.join("incremental");
         Seat {
             incremental: incremental.join(file_name(&self.action.id)),
             slot: self.slot,
             watch: self.modules.map(|modules| self.watch(modules)),
+            confine: (self.mechanism != Mechanism::None).then(|| declared.confine(self.mechanism)),
         }
     }
 
@@ -162,6 +177,7 @@ impl Judge<'_> {
         let mut declared = self.action.declared_files();
         declared.extend(self.action.out_dir.clone());
         declared.extend(self.action.manifests());
+        declared.extend(self.settings.inputs_of(&self.action.id).cloned());
         Watch {
             modules: modules.clone(),
             suspects: Arc::new(macros.flat_map(|own| own.outputs.iter().cloned()).collect()),
@@ -259,7 +275,7 @@ impl Judge<'_> {
         let scratch = &self.replayer.scratch;
         let area = scratch.parent().unwrap_or(scratch);
         let folder = area.join("evidence").join(file_name(&self.action.id));
-        keep(&folder.join(strategy.name()), sides)
+        keep(self.action, &folder.join(strategy.name()), sides)
     }
 
     fn explain(
@@ -356,10 +372,15 @@ impl Judge<'_> {
     /// Tries which of the files, folders and variables matter that macros asked for and did not
     /// declare.
     fn probe_undeclared(&self, sides: &Sides<'_>) -> Result<Vec<Cause>, ReplayError> {
+        let Some(watch) = self.modules.map(|modules| self.watch(modules)) else {
+            return Ok(Vec::new());
+        };
         let seen = sides.seen();
         let foreign = |own: &&Sighting| match &own.what {
             What::Read(path) | What::List(path) => {
-                !undeclared::is_of_system(self.action, &self.build.root, own, path)
+                let system = undeclared::is_of_system(self.action, &self.build.root, own, path);
+                let tool = own.program.is_some() && watch.knows(path, true);
+                !system && !tool
             }
             _ => own.program.is_none(),
         };

@@ -1,19 +1,26 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
+mod artifacts;
 pub mod aspect;
+mod escapes;
 mod excerpt;
 mod expand;
+mod hazards;
+mod hints;
 mod infection;
 mod judge;
 mod place;
+mod policy;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod scripts;
 mod sides;
+mod traced;
 mod undeclared;
 mod verdict;
 mod words;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -23,12 +30,15 @@ use std::time::Duration;
 use fs_err::File;
 
 use crate::interrupt::Interrupt;
+use crate::lint::levels::{CrateGlob, Levels};
+use crate::lint::offenders::{self, Offender};
 use crate::plan::strategy::{SideEdits, Strategy};
 use crate::plan::variation::Variation;
 use crate::project::{self, Action, Build, RecordingError};
 use crate::replay::{self, ReplayError, Replayer};
-use crate::report::{CrateVerdict, NotChecked, Report, Summary, json};
+use crate::report::{self, CrateVerdict, Enforced, NotChecked, Report, Summary, json};
 use crate::rustc::toolchain::{Toolchain, ToolchainError};
+use crate::sandbox::{Mechanism, SandboxError};
 use crate::trace::ModuleCache;
 
 use judge::{Judge, Judged};
@@ -61,6 +71,33 @@ pub struct Settings {
     pub triage: bool,
     /// Longest time for one compile.
     pub timeout: Duration,
+    /// What confines compiles; `None` for the best that can be had.
+    pub sandbox: Option<Mechanism>,
+    /// What was typed, for the report to say how to repeat it.
+    pub command: report::Command,
+    /// The level of each finding.
+    pub levels: Levels,
+    /// Crates that are known to be at fault.
+    pub offenders: Vec<Offender>,
+    /// Files that the user declares, although the build does not.
+    pub inputs: Vec<Inputs>,
+}
+
+/// Files that crates may read although the build does not declare them.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// The crates.
+    pub krate: CrateGlob,
+    /// The files, absolute; a folder stands for all in it.
+    pub files: BTreeSet<PathBuf>,
+}
+
+impl Settings {
+    /// The files that are declared for a crate.
+    fn inputs_of(&self, id: &str) -> impl Iterator<Item = &PathBuf> {
+        let of_crate = self.inputs.iter().filter(move |own| own.krate.matches(id));
+        of_crate.flat_map(|own| &own.files)
+    }
 }
 
 /// Why a check came to no report.
@@ -80,6 +117,9 @@ pub enum CheckError {
         /// What went wrong.
         source: ReplayError,
     },
+    /// The sandbox that was asked for cannot be had.
+    #[error("no compile can run in the sandbox that `--sandbox` asks for: {0}")]
+    Sandbox(#[from] SandboxError),
     /// Interrupted before there was anything to report.
     #[error("interrupted")]
     Interrupted,
@@ -193,6 +233,8 @@ fn check_build(
     let tracer = tracer
         .map(|()| ModuleCache::new())
         .map_err(|error| error.to_string());
+    let possible = tracer.as_ref().map(|_| ()).map_err(String::as_str);
+    let chosen = policy::choose(settings.sandbox, possible)?;
     events.recorded(build);
     events.counted(build.wanted().count());
     let bench = Bench {
@@ -200,6 +242,7 @@ fn check_build(
         toolchain: &toolchain,
         settings,
         tracer: &tracer,
+        chosen: &chosen,
     };
     let judged = bench.judge_all(interrupt, events)?;
     events.finished();
@@ -213,6 +256,8 @@ struct Bench<'a> {
     settings: &'a Settings,
     /// What the tracer knows of mapped files, or why there is no tracer.
     tracer: &'a Result<ModuleCache, String>,
+    /// What confines runs.
+    chosen: &'a policy::Chosen,
 }
 
 impl Bench<'_> {
@@ -248,6 +293,7 @@ impl Bench<'_> {
                             settings: self.settings,
                             modules: self.tracer.as_ref().ok(),
                             slot,
+                            mechanism: self.chosen.mechanism,
                         };
                         let judged = judged.judge();
                         let failed = judged.is_err();
@@ -312,15 +358,29 @@ impl Bench<'_> {
             crates: Vec::new(),
             findings: Vec::new(),
             not_checked: self.not_checked(&judged),
+            sandbox: Enforced {
+                mechanism: self.chosen.mechanism.to_string(),
+                why: self.chosen.why.clone(),
+            },
             summary: Summary {
                 interrupted,
                 ..Summary::default()
             },
+            command: Some(self.settings.command.clone()),
         };
         for (verdict, findings) in infection::spread(self.build, judged) {
             report.crates.push(verdict);
             report.findings.extend(findings);
         }
+        let wanted: BTreeSet<&str> = self.build.wanted().map(|own| own.id.as_str()).collect();
+        let mut fit = artifacts::fit(self.build);
+        fit.retain(|own| wanted.contains(own.krate.as_str()));
+        report.findings.extend(fit);
+        for finding in &mut report.findings {
+            hints::look(self.build, finding);
+            offenders::advise(&self.settings.offenders, finding);
+        }
+        self.settings.levels.apply(&mut report.findings);
         report.finish();
         report
     }
@@ -361,6 +421,10 @@ impl Bench<'_> {
         }
         let scripts = self.build.unseen_scripts.iter();
         found.extend(scripts.map(|(what, why)| entry(what, why)));
+        if let Some(why) = &self.chosen.why {
+            let what = format!("containment beyond `{}`", self.chosen.mechanism);
+            found.push(entry(&what, why));
+        }
         if !self.settings.vary.contains(&Variation::BuildPath) {
             let why = "varied only for crates that ask for their place; `--vary default,build-path` does it for all";
             found.push(entry("the build path", why));

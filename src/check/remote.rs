@@ -11,13 +11,15 @@ use crate::artifact::metadata::{CrateRoot, Svh};
 use crate::artifact::{self, ArtifactError};
 use crate::attribute::Fault;
 use crate::interrupt::Interrupt;
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Finding, Grade, offenders};
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
 use crate::project::TargetKind;
 use crate::project::bazel::{self, remote::Crate, remote::Recorded};
 use crate::remote::{Artifact, Blob, Change, Cluster, Job, Replayed, Settings, Traffic, Trouble};
-use crate::report::{CrateVerdict, NotChecked, Report, StrategyVerdict, Summary, Verdict, json};
+use crate::report::{
+    CrateVerdict, Enforced, NotChecked, Report, StrategyVerdict, Summary, Verdict, json,
+};
 
 use super::infection::{self, Said};
 use super::{CheckError, Events, unrecorded, words};
@@ -37,8 +39,6 @@ pub struct Request<'a> {
     pub cluster: &'a Settings,
     /// Which of [`VARIATIONS`] are made.
     pub vary: &'a [Variation],
-    /// How often each action is run again.
-    pub runs: usize,
 }
 
 /// What was found, and what it cost.
@@ -55,6 +55,7 @@ pub struct Checked {
 /// Builds on the cluster and checks the crates there.
 pub fn check(
     request: &Request<'_>,
+    settings: &super::Settings,
     interrupt: &Interrupt,
     events: &dyn Events,
 ) -> Result<Checked, CheckError> {
@@ -70,6 +71,7 @@ pub fn check(
         recorded: &recorded,
         wanted,
         request,
+        settings,
         interrupt,
     };
     let judged = bench.judge(events)?;
@@ -87,6 +89,7 @@ struct Bench<'a> {
     recorded: &'a Recorded,
     wanted: Vec<&'a Crate>,
     request: &'a Request<'a>,
+    settings: &'a super::Settings,
     interrupt: &'a Interrupt,
 }
 
@@ -157,7 +160,7 @@ impl Bench<'_> {
                 action: own.action.clone(),
                 outputs: own.artifacts.iter().cloned().collect(),
                 changes: changes.clone(),
-                runs: self.request.runs,
+                runs: self.settings.runs,
             });
         }
         let mut results: Vec<Option<Result<Replayed, Trouble>>> = Vec::new();
@@ -280,12 +283,21 @@ impl Bench<'_> {
             crates: Vec::new(),
             findings: Vec::new(),
             not_checked,
+            sandbox: Enforced {
+                mechanism: "none".to_owned(),
+                why: Some("the cluster's own way to run actions".to_owned()),
+            },
             summary: Summary::default(),
+            command: Some(self.settings.command.clone()),
         };
         for (verdict, findings) in infection::infect(&direct, said) {
             report.crates.push(verdict);
             report.findings.extend(findings);
         }
+        for finding in &mut report.findings {
+            offenders::advise(&self.settings.offenders, finding);
+        }
+        self.settings.levels.apply(&mut report.findings);
         report.finish();
         Ok(report)
     }
@@ -319,10 +331,6 @@ impl Bench<'_> {
             ));
         }
         Finding {
-            lint: id.to_owned(),
-            level: lint::page(id).map_or(Level::Deny, |page| page.level),
-            grade: Grade::Confirmed,
-            krate: own.id.clone(),
             message: match fault {
                 Fault::World(Variation::Env, _) => {
                     "its SVH depends on variables that its action does not set".to_owned()
@@ -339,9 +347,8 @@ impl Bench<'_> {
                 }
                 _ => None,
             },
-            names: Vec::new(),
-            expansion: None,
             evidence: seen,
+            ..Finding::new(id, Grade::Confirmed, &own.id)
         }
     }
 
@@ -469,6 +476,8 @@ fn spoken(own: &Crate, seen: &Seen) -> CrateVerdict {
         strategies: [(Strategy::Full.name().to_owned(), strategy)].into(),
         infected_by: Vec::new(),
         hermeticity: None,
+        manifest: None,
+        loads: own.loads.iter().cloned().collect(),
     }
 }
 

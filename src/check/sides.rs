@@ -1,12 +1,15 @@
 //! The compiles of one crate: each side of a pair is run once, however many strategies share it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
 use super::Settings;
+use super::policy::{self, Doubts};
 use crate::artifact;
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Answer, Observed};
@@ -14,21 +17,31 @@ use crate::plan::strategy::{Pair, Side, possible};
 use crate::plan::variation::{Change, Setting, Variation};
 use crate::plan::{CommandLine, Stop, Trial};
 use crate::project::{Action, TargetKind};
-use crate::replay::sight::Sighting;
+use crate::replay::by_hand::ByHand;
+use crate::replay::confine::Confine;
+use crate::replay::sight::{Sighting, What};
 use crate::replay::{Outcome, ReplayError, Replayer, Run, Seat};
+
+/// After so many compiles that had to be ended, no more are made: each costs its whole time limit.
+const MOST_ENDED: u32 = 2;
 
 /// What one side of a pair gave.
 pub(super) struct Made {
     pub(super) observed: Observed,
     pub(super) root: Option<CrateRoot>,
     artifact: Option<PathBuf>,
-    /// Keeps the artifact's folder.
-    _run: Option<Run>,
+    /// Keeps the artifact's folder; none for the recorded build.
+    run: Option<Run>,
 }
 
 impl Made {
     pub(super) fn svh(&self) -> Option<Svh> {
         self.root.as_ref().map(|root| root.svh)
+    }
+
+    /// The file that was made.
+    pub(super) fn artifact(&self) -> Option<&Path> {
+        self.artifact.as_deref()
     }
 }
 
@@ -45,6 +58,14 @@ pub(super) struct Sides<'a> {
     made: Vec<(Key, Made)>,
     /// What macros asked in any of the runs.
     seen: RefCell<BTreeSet<Sighting>>,
+    /// Whether runs see no more than what is declared.
+    confined: Cell<bool>,
+    /// What confines those that see everything.
+    wide: Option<Confine>,
+    /// How many compiles had to be ended, and why the last one.
+    ended: RefCell<(u32, String)>,
+    /// What the sandbox did to them.
+    pub(super) doubts: RefCell<Doubts>,
 }
 
 /// What tells one run from another: its trial before variation, whether it is varied, its number.
@@ -57,6 +78,7 @@ impl<'a> Sides<'a> {
         replayer: &'a Replayer,
         settings: &'a Settings,
         seat: Seat,
+        wide: Option<Confine>,
     ) -> Result<Self, ReplayError> {
         let command = CommandLine::recorded(action);
         let read = |path: Option<&PathBuf>| {
@@ -73,6 +95,7 @@ impl<'a> Sides<'a> {
         });
         let second = second.transpose()?;
         let seen = RefCell::default();
+        let confined = Cell::new(seat.confine.is_some());
         Ok(Self {
             action,
             replayer,
@@ -82,6 +105,10 @@ impl<'a> Sides<'a> {
             second,
             made: Vec::new(),
             seen,
+            confined,
+            wide,
+            ended: RefCell::default(),
+            doubts: RefCell::default(),
         })
     }
 
@@ -195,30 +222,94 @@ impl<'a> Sides<'a> {
 
     /// Runs a trial, whether or not one like it was run.
     pub(super) fn run(&self, trial: &Trial) -> Result<Made, ReplayError> {
-        let mut run = self.replayer.run(self.action, trial, &self.seat)?;
-        self.seen
-            .borrow_mut()
-            .extend(std::mem::take(&mut run.sightings));
-        let (answer, root) = match &run.outcome {
-            Outcome::Made(root) => (Answer::Svh(root.svh), Some((**root).clone())),
-            Outcome::Expanded(digest) => (Answer::Expansion(digest.to_string()), None),
-            Outcome::Failed(why) => (Answer::Failed(why.clone()), None),
+        if let (MOST_ENDED.., why) = &*self.ended.borrow() {
+            let answer = Answer::Failed(why.clone());
+            return Ok(Made {
+                observed: Observed {
+                    trial: trial.clone(),
+                    answer,
+                },
+                root: None,
+                artifact: None,
+                run: None,
+            });
+        }
+        let mut run = self.one(trial, self.confined.get())?;
+        if run.confined && !self.confined.get() {
+            run = policy::told(run);
+        } else if run.confined {
+            let vary = self.vary().into_iter();
+            let pinned = vary.filter_map(|own| own.change(self.action, Setting::PINNED));
+            run = policy::second_look(self, trial, run, pinned.collect())?;
+        }
+        let root = match &run.outcome {
+            Outcome::Made(root) => Some((**root).clone()),
+            _ => None,
         };
         let observed = Observed {
             trial: trial.clone(),
-            answer,
+            answer: answer(&run.outcome),
         };
         Ok(Made {
             observed,
             root,
             artifact: run.artifact.clone(),
-            _run: Some(run),
+            run: Some(run),
         })
+    }
+
+    /// Runs a trial once, in the crate's sandbox or in the wide one.
+    pub(super) fn one(&self, trial: &Trial, confined: bool) -> Result<Run, ReplayError> {
+        let given_up = self.doubts.borrow().given_up.is_some();
+        let confine = match (given_up, confined) {
+            (true, _) => &None,
+            (_, true) => &self.seat.confine,
+            (_, false) => &self.wide,
+        };
+        let seat = Seat {
+            confine: confine.clone(),
+            ..self.seat.clone()
+        };
+        match self.replayer.run(self.action, trial, &seat) {
+            Err(ReplayError::Sandbox(why)) if !given_up => {
+                self.confined.set(false);
+                self.doubts.borrow_mut().given_up = Some(why);
+                self.one(trial, false)
+            }
+            run => Ok(self.note(run?)),
+        }
+    }
+
+    /// Notes what macros asked in a run.
+    fn note(&self, run: Run) -> Run {
+        let sightings = run.sightings.iter().cloned();
+        self.seen.borrow_mut().extend(sightings);
+        if let (true, Outcome::Failed(why)) = (run.was_ended, &run.outcome) {
+            let mut ended = self.ended.borrow_mut();
+            *ended = (ended.0 + 1, why.clone());
+        }
+        run
+    }
+
+    /// Lets runs from here on see everything, for what the sandbox refused changed the output.
+    pub(super) fn leave_sandbox(&self, moved: BTreeSet<What>, sentence: String) {
+        self.confined.set(false);
+        let said = !sentence.is_empty();
+        self.doubts.borrow_mut().moved = said.then_some((moved, sentence));
     }
 
     /// What a trial gives, for explanations.
     pub(super) fn ask(&self, trial: &Trial) -> Result<Answer, ReplayError> {
         Ok(self.run(trial)?.observed.answer)
+    }
+}
+
+/// What a run gave, for explanations.
+pub(super) fn answer(outcome: &Outcome) -> Answer {
+    match outcome {
+        Outcome::Made(root) => Answer::Svh(root.svh),
+        Outcome::Expanded(digest) => Answer::Expansion(digest.to_string()),
+        Outcome::Failed(why) => Answer::Failed(why.clone()),
     }
 }
 
@@ -247,16 +338,25 @@ fn recorded(action: &Action, command: CommandLine, path: &Path) -> Result<Made, 
         observed,
         root: Some(root),
         artifact: Some(path.to_path_buf()),
-        _run: None,
+        run: None,
     })
 }
 
-/// Copies the artifacts of two sides that differ to `folder`, for a look by hand.
-pub(super) fn keep(folder: &Path, sides: [&Made; 2]) -> Result<(), ReplayError> {
+/// Copies the artifacts of two sides that differ to `folder`, for a look by hand, each with a script
+/// that makes it again.
+pub(super) fn keep(action: &Action, folder: &Path, sides: [&Made; 2]) -> Result<(), ReplayError> {
     for (side, name) in sides.into_iter().zip(["metadata", "full"]) {
-        let Some(path) = &side.artifact else { continue };
         let folder = folder.join(name);
         fs::create_dir_all(&folder).map_err(ReplayError::Io)?;
+        let by_hand = match &side.run {
+            Some(run) => run.by_hand.clone(),
+            None => ByHand::recorded(action, &folder.join("work")),
+        };
+        let script = folder.join("command.sh");
+        fs::write(&script, by_hand.script()).map_err(ReplayError::Io)?;
+        let executable = Permissions::from_mode(0o755);
+        fs::set_permissions(&script, executable).map_err(ReplayError::Io)?;
+        let Some(path) = &side.artifact else { continue };
         if let Some(file) = path.file_name() {
             fs::copy(path, folder.join(file)).map_err(ReplayError::Io)?;
         }

@@ -6,17 +6,18 @@ use std::path::Path;
 
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Cause, Fault};
-use crate::lint::{self, Culprit, CulpritKind, Excerpt, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Excerpt, Finding, Grade};
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
 use crate::project::{Action, Build, TargetKind};
 use crate::replay::sight::{Sighting, What};
 use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 
-use super::excerpt;
 use super::judge::Judged;
+use super::policy::Escapes;
 use super::scripts::Checked;
 use super::words::{UNTIL, edit_name, help, message};
+use super::{excerpt, hazards, traced};
 
 /// A pair that was compared.
 pub(super) struct Compared {
@@ -40,6 +41,10 @@ pub(super) struct Evidence {
     pub(super) script: Checked,
     /// Whether runs were watched.
     pub(super) watched: bool,
+    /// What tells an escape.
+    pub(super) escapes: Option<Escapes>,
+    /// Why runs that should have been in a sandbox were not.
+    pub(super) unconfined: Option<String>,
 }
 
 impl Compared {
@@ -120,13 +125,21 @@ pub(super) fn sum_up(
             findings.push(finding);
         }
     }
+    let of_pairs = compared.iter().flat_map(|own| &own.causes);
+    let causes: Vec<&Cause> = of_pairs.chain(&evidence.causes).collect();
+    findings.extend(hazards::findings(&writer, &causes));
     findings.extend(
         evidence
             .harmless
             .iter()
+            .filter(|(own, _)| !hazards::has_lint(**own))
             .map(|(own, settings)| writer.harmless(*own, *settings)),
     );
     findings.extend(evidence.script.findings.iter().cloned());
+    findings.extend(writer.escapes(compared));
+    if let Some(why) = &evidence.unconfined {
+        unknown.insert(format!("its compiles ran without the sandbox: {why}"));
+    }
     let strategies = compared.iter().map(|own| {
         let verdict = match own.verdict() {
             // Nondeterminism is the crate's, not the strategy's: a pair that came out equal while
@@ -152,7 +165,8 @@ pub(super) fn sum_up(
         .then_some(Verdict::Inconclusive);
     let worst = strategies.values().map(|own| own.verdict).chain(open).max();
     let verdict = worst.unwrap_or(Verdict::Safe);
-    let escapes = evidence.sightings.iter().any(is_escape);
+    let escapes = evidence.escapes.as_ref();
+    let escapes = escapes.is_some_and(|own| own.any(&evidence.sightings));
     let hermeticity = if escapes { "escapes" } else { "hermetic" };
     let verdict = CrateVerdict {
         id: action.id.clone(),
@@ -164,6 +178,8 @@ pub(super) fn sum_up(
         strategies,
         infected_by: Vec::new(),
         hermeticity: evidence.watched.then(|| hermeticity.to_owned()),
+        manifest: manifest(action, build),
+        loads: Vec::new(),
     };
     Judged {
         verdict,
@@ -173,12 +189,12 @@ pub(super) fn sum_up(
     }
 }
 
-/// Whether it reaches beyond what the crate declared.
-fn is_escape(seen: &Sighting) -> bool {
-    matches!(
-        seen.what,
-        What::Read(_) | What::List(_) | What::Write(_) | What::Exec(_) | What::Network
-    )
+/// The package's manifest as the report names it, if it lies in the workspace.
+fn manifest(action: &Action, build: &Build) -> Option<String> {
+    let below = action.package.root.strip_prefix(&build.root).ok()?;
+    // Vendored packages lie there too, but are not the user's to change.
+    let manifest = action.package.member.then(|| below.join("Cargo.toml"))?;
+    Some(manifest.display().to_string())
 }
 
 /// Writes the findings of one crate.
@@ -210,7 +226,10 @@ impl Writer<'_> {
                 format!("SVH {metadata} on the metadata side, {full} on the full side"),
             );
         }
-        evidence.extend(self.asked(cause));
+        let trace = self.trace(cause);
+        if matches!(cause.fault, Fault::World(..)) {
+            evidence.extend(traced::sentences(&trace));
+        }
         let unnamed = culprit
             .as_ref()
             .is_none_or(|culprit| culprit.package.is_none());
@@ -222,10 +241,6 @@ impl Writer<'_> {
             ));
         }
         Finding {
-            lint: id.to_owned(),
-            level: lint::page(id).map_or(Level::Deny, |page| page.level),
-            grade: Grade::Confirmed,
-            krate: self.action.id.clone(),
             message: message(&cause.fault, &names, compared),
             help: self.help(&cause.fault, culprit.as_ref()),
             culprit,
@@ -233,6 +248,8 @@ impl Writer<'_> {
             names,
             expansion: cause.expanded.clone(),
             evidence,
+            trace,
+            ..Finding::new(id, Grade::Confirmed, &self.action.id)
         }
     }
 
@@ -261,15 +278,9 @@ impl Writer<'_> {
         let module = self.asking(variation).map(|own| own.module.clone()).next();
         let name = variation.name();
         Finding {
-            lint: "svh-unstable".to_owned(),
-            level: Level::Allow,
-            grade: Grade::Harmless,
-            krate: self.action.id.clone(),
             culprit: module
                 .map(|module| self.culprit_of(&module, &Fault::World(variation, Vec::new()))),
             factor: Some(name.to_owned()),
-            names: Vec::new(),
-            expansion: None,
             message: format!(
                 "a macro asks for what `{name}` changes; {settings} other settings changed nothing"
             ),
@@ -277,6 +288,7 @@ impl Writer<'_> {
                 "{settings} expansions with all else held still were equal"
             )],
             help: "nothing to do, as far as these runs could tell".to_owned(),
+            ..Finding::new("svh-unstable", Grade::Harmless, &self.action.id)
         }
     }
 
@@ -285,65 +297,8 @@ impl Writer<'_> {
         self.evidence.sightings.iter().filter(asks)
     }
 
-    /// What the guilty code was seen to ask for, in words.
-    fn asked(&self, cause: &Cause) -> Vec<String> {
-        let Fault::World(variation, _) = &cause.fault else {
-            return Vec::new();
-        };
-        let mut found: Vec<String> = self
-            .asking(*variation)
-            .filter(|own| cause.modules.contains(&own.module))
-            .map(|own| {
-                let who = self.package_of(&own.module).unwrap_or_default();
-                let place = own
-                    .function
-                    .as_ref()
-                    .map(|name| format!(" in `{name}`"))
-                    .unwrap_or_default();
-                let program = own
-                    .program
-                    .as_ref()
-                    .map(|own| format!(", through `{}`", own.display()));
-                format!(
-                    "{who} {}{place}{}",
-                    self.words(&own.what),
-                    program.unwrap_or_default()
-                )
-            })
-            .collect();
-        found.dedup();
-        found.truncate(4);
-        found
-    }
-
-    fn words(&self, what: &What) -> String {
-        match what {
-            What::Random => "asks for random bytes".to_owned(),
-            What::Clock => "reads the clock".to_owned(),
-            What::List(path) => format!("lists `{}`", self.place(path)),
-            What::Read(path) => format!("reads `{}`", self.place(path)),
-            What::Status(path) => format!("looks at the status of `{}`", self.place(path)),
-            What::Missing(path) => format!("looks for `{}`", self.place(path)),
-            What::Write(path) => format!("writes `{}`", self.place(path)),
-            What::Exec(argv) => {
-                let words = argv
-                    .iter()
-                    .map(|own| own.to_string_lossy())
-                    .collect::<Vec<_>>();
-                format!("runs `{}`", words.join(" "))
-            }
-            What::Network => "uses the network".to_owned(),
-            What::Uname => "asks for the host's or kernel's name".to_owned(),
-            What::Cpus => "counts processors".to_owned(),
-            What::Pid => "asks for a process or thread number".to_owned(),
-            What::User => "asks for the user's number".to_owned(),
-            What::Folder => "asks for the working folder".to_owned(),
-            What::Variable(name, _) => format!("reads the variable `{}`", name.display()),
-        }
-    }
-
     /// A path as the report names it: relative to the package or workspace where it lies in one.
-    fn place(&self, path: &Path) -> String {
+    pub(super) fn place(&self, path: &Path) -> String {
         let roots = [
             &self.action.package.root,
             &self.build.root,
@@ -422,9 +377,16 @@ impl Writer<'_> {
     fn culprit_of(&self, module: &Path, fault: &Fault) -> Culprit {
         let of_module = |own: &&Sighting| own.module == module && own.function.is_some();
         let mut seen = self.evidence.sightings.iter().filter(of_module);
-        let seen = seen.find(|own| is_about(&own.what, fault));
-        let made = |own: &&Action| own.outputs.iter().any(|path| path == module);
-        let made_by = self.build.actions.iter().find(made);
+        self.culprit_in(module, seen.find(|own| is_about(&own.what, fault)))
+    }
+
+    /// The package behind what was seen, with its function.
+    pub(super) fn culprit_at(&self, seen: &Sighting) -> Culprit {
+        self.culprit_in(&seen.module, Some(seen))
+    }
+
+    fn culprit_in(&self, module: &Path, seen: Option<&Sighting>) -> Culprit {
+        let made_by = self.made(module);
         let library = made_by.is_some_and(|own| own.kind == TargetKind::Lib);
         let (location, source) = self.located(seen);
         Culprit {
@@ -449,15 +411,20 @@ impl Writer<'_> {
         let label = format!(
             "{}{} here",
             function.unwrap_or_default(),
-            self.words(&own.what)
+            traced::words(&own.what, |path| self.place(path))
         );
         let (shown, source) = excerpt::located(self.build, location, label);
         (Some(shown), source)
     }
 
-    fn package_of(&self, module: &Path) -> Option<String> {
+    /// The compile that made a file.
+    pub(super) fn made(&self, module: &Path) -> Option<&Action> {
         let has = |own: &&Action| own.outputs.iter().any(|path| path == module);
-        let action = self.build.actions.iter().find(has)?;
+        self.build.actions.iter().find(has)
+    }
+
+    pub(super) fn package_of(&self, module: &Path) -> Option<String> {
+        let action = self.made(module)?;
         Some(action.package.shown())
     }
 

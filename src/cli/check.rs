@@ -1,26 +1,30 @@
 //! `svhcheck //...`: the main job.
 
 use std::ffi::OsString;
-use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 
 use super::exit::Exit;
+use super::levels::LevelArgs;
+use super::outputs::{self, Outputs};
 use super::progress::Progress;
 use super::shell::Shell;
 use super::signals;
-use crate::check::{self, CheckError, Settings, aspect};
+use super::system::{Engine, SystemArgs};
+use super::trace::sandbox::Wish;
+use crate::check::{self, CheckError, Inputs, Settings, aspect};
+use crate::config::baseline::Baseline;
+use crate::config::{self, Config};
+use crate::lint::levels::{Day, Levels};
+use crate::lint::offenders;
 use crate::plan::Edit;
 use crate::plan::strategy::{self, SideEdits, Strategy};
 use crate::plan::variation::{self, Variation};
-use crate::project::bazel::aspect::Orders;
-use crate::project::detect::{self, System};
-use crate::project::{Request, bazel, cargo};
-use crate::report::human::Detail;
-use crate::report::{human, json};
+use crate::project::{Request, cargo};
+use crate::report::{Command, Report};
 
 /// What was typed.
 #[derive(Debug, ClapArgs)]
@@ -32,36 +36,23 @@ pub struct Args {
     /// Targets in Bazel's form: //... (all members), //path/..., //path:target; -//path/... takes
     /// away. In a Bazel workspace, any pattern that Bazel knows
     #[arg(value_name = "PATTERN")]
-    patterns: Vec<String>,
+    pub(super) patterns: Vec<String>,
 
-    /// Whose the workspace is [default: the nearest MODULE.bazel, WORKSPACE or .buckconfig above, else
-    /// Cargo]
-    #[arg(long, value_enum, value_name = "NAME")]
-    build_system: Option<BuildSystem>,
+    #[command(flatten)]
+    system: SystemArgs,
 
-    /// What verdicts rest on
-    #[arg(long, value_enum, default_value_t = Engine::Local)]
-    engine: Engine,
+    /// Ways to make a crate, judged one by one [default: full,quit-on-rmeta,hollow]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = strategies_help())]
+    strategies: Option<Vec<String>>,
 
-    /// The Bazel to run [default: bazel or bazelisk on PATH]
-    #[arg(long, value_name = "PATH")]
-    bazel: Option<PathBuf>,
+    /// What to change about the world between two compiles (`default`, `none`, or names) [default:
+    /// default]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = variations_help())]
+    vary: Option<Vec<String>>,
 
-    /// A flag for `bazel build`, such as --bazel-flag=--config=ci; once for each
-    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
-    bazel_flag: Vec<OsString>,
-
-    /// Ways to make a crate, judged one by one
-    #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = DEFAULT_STRATEGIES, value_parser = strategies_help())]
-    strategies: Vec<String>,
-
-    /// What to change about the world between two compiles (`default`, `none`, or names)
-    #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = "default", value_parser = variations_help())]
-    vary: Vec<String>,
-
-    /// Compiles of each replayed side; more find what rarely shows
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    runs: u16,
+    /// Compiles of each replayed side; more find what rarely shows [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    runs: Option<u16>,
 
     /// Compiles at one time [default: the processors]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -99,9 +90,27 @@ pub struct Args {
     #[arg(long, default_value_t = 1800, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    /// Let macros see only what their crate declares, and no network [default: auto]
+    #[arg(long, value_enum, value_name = "MECHANISM")]
+    sandbox: Option<Wish>,
+
+    #[command(flatten)]
+    levels: LevelArgs,
+
+    /// The configuration [default: svhcheck.toml here or above, up to the workspace's root]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Read no configuration
+    #[arg(long, conflicts_with = "config")]
+    no_config: bool,
+
+    /// Let the findings pass that this file lists (`svhcheck baseline write` writes it)
+    #[arg(long, value_name = "FILE")]
+    pub(super) baseline: Option<PathBuf>,
+
+    #[command(flatten)]
+    outputs: Outputs,
 
     /// Only findings and the last line; no progress
     #[arg(long, short, conflicts_with = "verbose")]
@@ -119,59 +128,6 @@ pub struct Args {
     #[cfg(feature = "remote")]
     #[command(flatten)]
     remote: super::remote::Args,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Human,
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum BuildSystem {
-    Bazel,
-    Buck2,
-    Cargo,
-}
-
-impl From<System> for BuildSystem {
-    fn from(system: System) -> Self {
-        match system {
-            System::Bazel => Self::Bazel,
-            System::Buck2 => Self::Buck2,
-            System::Cargo => Self::Cargo,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Engine {
-    /// Compiles repeated here, in varied worlds
-    Local,
-    /// What a pipelined Bazel build made twice by itself; nothing is compiled again
-    Free,
-    /// Compiles repeated by actions of the Bazel build itself, in its sandbox or on its cluster
-    BazelAspect,
-    /// Bazel's own actions, run again on the remote execution cluster of the build
-    #[cfg(feature = "remote")]
-    Remote,
-}
-
-impl Engine {
-    /// Whether it can check a Cargo build.
-    fn expect_cargo(self) -> anyhow::Result<()> {
-        match self {
-            Self::Local => Ok(()),
-            Self::Free => bail!(
-                "`--engine free` needs a pipelined Bazel build: Cargo makes metadata and library in one process"
-            ),
-            Self::BazelAspect => bail!("`--engine bazel-aspect` needs a Bazel workspace"),
-            #[cfg(feature = "remote")]
-            Self::Remote => {
-                bail!("`--engine remote` needs a Bazel workspace: Cargo builds on no cluster")
-            }
-        }
-    }
 }
 
 /// [`strategy::DEFAULT`] as it would be typed.
@@ -196,90 +152,51 @@ fn variations_help() -> clap::builder::PossibleValuesParser {
     words.into_iter().chain(rows).collect::<Vec<_>>().into()
 }
 
+impl Args {
+    /// Whether all crates of the workspace and all that they depend on are checked.
+    pub(super) fn is_whole(&self) -> bool {
+        self.patterns == ["//..."] && !self.no_deps
+    }
+
+    /// What the configuration says; nothing, if there is none.
+    fn config(&self, folder: &Path) -> anyhow::Result<Config> {
+        let found = match &self.config {
+            Some(path) => Some(path.clone()),
+            None if self.no_config => None,
+            None => config::find(folder, workspace(folder)),
+        };
+        Ok(found.map_or_else(|| Ok(Config::default()), |path| config::read(&path))?)
+    }
+}
+
+/// The folder at which the search for a configuration ends: where the lock file, the workspace of a
+/// build system with rules, or the repository is.
+fn workspace(folder: &Path) -> &Path {
+    const FILES: [&str; 5] = [
+        "Cargo.lock",
+        "MODULE.bazel",
+        "WORKSPACE.bazel",
+        "WORKSPACE",
+        ".buckconfig",
+    ];
+    let is_root = |place: &&Path| {
+        FILES.iter().any(|name| place.join(name).is_file()) || place.join(".git").exists()
+    };
+    folder.ancestors().find(is_root).unwrap_or(folder)
+}
+
 /// Runs the check and prints its report.
 pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
-    if args.patterns.is_empty() {
-        bail!("no targets named: `svhcheck //...` checks every member of the workspace");
+    args.outputs.check()?;
+    let whole = args.is_whole();
+    let Some((mut report, config)) = make(&args, shell)? else {
+        return Ok(Exit::Interrupted);
+    };
+    if let Some(path) = args.baseline.or(config.baseline) {
+        apply_baseline(&path, whole, args.quiet, &mut report, shell)?;
     }
-    let settings = settings(&args)?;
-    let unmark = |own: &String| own.replacen(super::TAKES_AWAY, "-", 1);
-    let patterns: Vec<String> = args.patterns.iter().map(unmark).collect();
-    let folder = std::env::current_dir().context("cannot tell the current folder")?;
-    let detected = || detect::detect(&folder).map(|(system, _)| system.into());
-    let system = args.build_system.or_else(detected);
-    let request = match system.unwrap_or(BuildSystem::Cargo) {
-        BuildSystem::Cargo => {
-            args.engine.expect_cargo()?;
-            Request::Cargo(cargo::Request {
-                folder,
-                patterns,
-                cargo_args: args.cargo,
-                unstable: settings.strategies.iter().any(|own| own.row().unstable),
-                deps: !args.no_deps,
-                quiet: args.quiet,
-            })
-        }
-        BuildSystem::Bazel => {
-            if !args.cargo.is_empty() {
-                bail!(
-                    "what stands behind `--` is for Cargo, and this is a Bazel workspace: use `--bazel-flag=FLAG`, or `--build-system cargo`"
-                );
-            }
-            Request::Bazel(bazel::Request {
-                folder,
-                patterns,
-                bazel: args.bazel,
-                flags: args.bazel_flag,
-                deps: !args.no_deps,
-                quiet: args.quiet,
-            })
-        }
-        BuildSystem::Buck2 => bail!(
-            "this is a Buck2 project, which this version cannot check; `--build-system bazel` or `--build-system cargo` takes it for another"
-        ),
-    };
-    let interrupt = signals::watch()?;
-    let progress = Progress::new(args.quiet);
-    let checked = match (args.engine, &request) {
-        (Engine::BazelAspect, Request::Bazel(bazel)) => {
-            let orders = Orders {
-                strategies: args.strategies.join(","),
-                vary: args.vary.join(","),
-            };
-            aspect::check(bazel, &orders, &interrupt)
-        }
-        #[cfg(feature = "remote")]
-        (Engine::Remote, Request::Bazel(bazel)) => {
-            let (typed, remote) = (&args.vary, &args.remote);
-            super::remote::check(
-                remote, typed, bazel, &settings, &interrupt, &progress, shell,
-            )?
-        }
-        _ => check::check(&request, &settings, &interrupt, &progress),
-    };
-    let report = match checked {
-        Err(CheckError::Interrupted) => {
-            shell.warn("interrupted before there was anything to report");
-            return Ok(Exit::Interrupted);
-        }
-        report => report?,
-    };
-    progress.clear();
-    for note in progress.notes() {
-        shell.note(note);
-    }
-    let text = match args.format {
-        Format::Json => json::render(&report),
-        Format::Human => {
-            let detail = match (args.quiet, args.verbose) {
-                (true, _) => Detail::Quiet,
-                (_, true) => Detail::Verbose,
-                _ => Detail::Normal,
-            };
-            human::render(&report, detail)
-        }
-    };
-    shell.out().write_all(text.as_bytes())?;
+    let detail = outputs::detail(args.quiet, args.verbose);
+    args.outputs.write(&report, detail, shell)?;
     Ok(if report.summary.interrupted {
         Exit::Interrupted
     } else if report.denied() {
@@ -289,6 +206,91 @@ pub fn run(args: Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     } else {
         Exit::Clean
     })
+}
+
+/// Lets known findings pass and says which are there no more.
+fn apply_baseline(
+    path: &Path,
+    whole: bool,
+    quiet: bool,
+    report: &mut Report,
+    shell: &mut Shell,
+) -> anyhow::Result<()> {
+    let baseline = Baseline::read(path)
+        .context("cannot read the baseline; `svhcheck baseline write` writes one")?;
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let name = name.to_string_lossy();
+    let judged: Vec<String> = report.crates.iter().map(|own| own.id.clone()).collect();
+    let judged = judged.iter().map(String::as_str);
+    let whole = whole && !report.summary.interrupted;
+    let outcome = baseline.apply(&mut report.findings, judged, whole, &name);
+    if quiet {
+        return Ok(());
+    }
+    if outcome.known > 0 {
+        let findings = if outcome.known == 1 {
+            "finding is"
+        } else {
+            "findings are"
+        };
+        shell.note(format_args!("{} {findings} known to {name}", outcome.known));
+    }
+    for known in &outcome.fixed {
+        shell.note(format_args!(
+            "fixed: {known}; `svhcheck baseline write` takes it out of {name}"
+        ));
+    }
+    Ok(())
+}
+
+/// Runs the check, without the baseline; nothing, if it was interrupted before there was anything.
+pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Report, Config)>> {
+    if args.patterns.is_empty() {
+        bail!("no targets named: `svhcheck //...` checks every member of the workspace");
+    }
+    let folder = std::env::current_dir().context("cannot tell the current folder")?;
+    let mut config = args.config(&folder)?;
+    let (settings, notes) = settings(args, &mut config)?;
+    if !args.quiet {
+        for note in config.notes.iter().chain(&notes) {
+            shell.note(note);
+        }
+    }
+    let patterns = args.patterns.iter().map(|own| unmarked(own)).collect();
+    let cargo = cargo::Request {
+        folder: folder.clone(),
+        patterns,
+        cargo_args: args.cargo.clone(),
+        unstable: settings.strategies.iter().any(|own| own.row().unstable),
+        deps: !args.no_deps,
+        quiet: args.quiet,
+    };
+    let request = args.system.request(&folder, cargo)?;
+    let interrupt = signals::watch()?;
+    let progress = Progress::new(args.quiet);
+    let checked = match (args.system.engine(), &request) {
+        (Engine::BazelAspect, Request::Bazel(bazel)) => aspect::check(bazel, &settings, &interrupt),
+        #[cfg(feature = "remote")]
+        (Engine::Remote, Request::Bazel(bazel)) => {
+            let (typed, remote) = (args.vary.as_deref(), &args.remote);
+            super::remote::check(
+                remote, typed, bazel, &settings, &interrupt, &progress, shell,
+            )?
+        }
+        _ => check::check(&request, &settings, &interrupt, &progress),
+    };
+    let report = match checked {
+        Err(CheckError::Interrupted) => {
+            shell.warn("interrupted before there was anything to report");
+            return Ok(None);
+        }
+        report => report?,
+    };
+    progress.clear();
+    for note in progress.notes() {
+        shell.note(note);
+    }
+    Ok(Some((report, config)))
 }
 
 /// Strategies by their names.
@@ -321,30 +323,91 @@ pub(super) fn variations(names: &[String]) -> anyhow::Result<Vec<Variation>> {
     Ok(vary)
 }
 
-fn settings(args: &Args) -> anyhow::Result<Settings> {
-    let mut strategies = strategies(&args.strategies)?;
-    let mut vary = variations(&args.vary)?;
-    if args.engine == Engine::Free {
+/// What was typed, and what the configuration says where nothing was. With notes for the user.
+fn settings(args: &Args, config: &mut Config) -> anyhow::Result<(Settings, Vec<String>)> {
+    let names = args.strategies.clone().or(config.strategies.take());
+    let names = names.unwrap_or_else(|| DEFAULT_STRATEGIES.split(',').map(str::to_owned).collect());
+    let mut strategies = strategies(&names)?;
+    let names = args.vary.clone().or(config.vary.take());
+    let mut vary = variations(&names.unwrap_or_else(|| vec!["default".to_owned()]))?;
+    let engine = args.system.engine().rests_on();
+    if engine == check::Engine::Free {
         strategies = vec![Strategy::QuitOnRmeta];
         vary.clear();
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Ok(Settings {
-        engine: match args.engine {
-            Engine::Free => check::Engine::Free,
-            _ => check::Engine::Local,
-        },
+    let (typed, notes) = args.levels.rules()?;
+    let mut rules = std::mem::take(&mut config.rules);
+    rules.extend(typed);
+    let allowed = std::mem::take(&mut config.allowed);
+    let mut offenders = offenders::shipped();
+    offenders.append(&mut config.offenders);
+    let inputs = std::mem::take(&mut config.inputs).into_iter();
+    let sandbox = args.sandbox.map_or(config.sandbox, Wish::mechanism);
+    let settings = Settings {
+        engine,
         strategies,
         edits: SideEdits {
             metadata: edits(&args.metadata_env, &args.metadata_arg)?,
             full: edits(&args.full_env, &args.full_arg)?,
         },
         vary,
-        runs: args.runs.into(),
+        runs: args.runs.or(config.runs).unwrap_or(1).into(),
         jobs: args.jobs.map_or(cores, usize::from),
         triage: args.triage,
         timeout: Duration::from_secs(args.timeout),
-    })
+        sandbox,
+        command: command(args),
+        levels: Levels::new(rules, allowed, today()),
+        offenders,
+        inputs: inputs
+            .map(|(krate, files)| Inputs { krate, files })
+            .collect(),
+    };
+    Ok((settings, notes))
+}
+
+/// The day on which svhcheck runs, in UTC.
+pub(super) fn today() -> Day {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Day::of_unix_time(since.map_or(0, |own| own.as_secs()))
+}
+
+/// What was typed, for the report: without defaults and what only changes how it runs or is shown.
+fn command(args: &Args) -> Command {
+    let text = |text: &OsString| text.to_string_lossy().into_owned();
+    let mut options = args.system.typed();
+    if let Some(strategies) = &args.strategies {
+        options.push(format!("--strategies={}", strategies.join(",")));
+    }
+    if let Some(vary) = &args.vary {
+        options.push(format!("--vary={}", vary.join(",")));
+    }
+    if let Some(runs) = args.runs {
+        options.push(format!("--runs={runs}"));
+    }
+    if args.no_deps {
+        options.push("--no-deps".to_owned());
+    }
+    let edits = [
+        ("--metadata-env", &args.metadata_env),
+        ("--metadata-arg", &args.metadata_arg),
+        ("--full-env", &args.full_env),
+        ("--full-arg", &args.full_arg),
+    ];
+    for (name, values) in edits {
+        options.extend(values.iter().map(|own| format!("{name}={}", text(own))));
+    }
+    Command {
+        patterns: args.patterns.iter().map(|own| unmarked(own)).collect(),
+        options,
+        cargo: args.cargo.iter().map(text).collect(),
+    }
+}
+
+/// A pattern as it was typed.
+fn unmarked(pattern: &str) -> String {
+    pattern.replacen(super::TAKES_AWAY, "-", 1)
 }
 
 fn edits(env: &[OsString], args: &[OsString]) -> anyhow::Result<Vec<Edit>> {

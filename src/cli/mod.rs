@@ -3,16 +3,24 @@
 //! The only module that prints, and the only user of `anyhow`. One file per command, each with an
 //! `Args` struct (what was typed) and a `run` function (what it means).
 
+mod baseline;
 pub mod check;
 mod diff;
 pub mod exit;
+mod explain;
+mod init;
 mod inspect;
+mod levels;
+mod lints;
+mod outputs;
 pub mod progress;
 #[cfg(feature = "remote")]
 mod remote;
 mod replay;
+mod report;
 pub mod shell;
 pub mod signals;
+mod system;
 mod toolchains;
 mod trace;
 mod verify;
@@ -64,6 +72,16 @@ enum Command {
     /// Fail if a report tells of a guilty crate (the aspect's validation)
     #[command(hide = true)]
     ReplayVerdict(replay::VerdictArgs),
+    /// Show a saved report again, in any form
+    Report(report::Args),
+    /// List the lints with their levels and groups
+    Lints(lints::Args),
+    /// Show a lint's page, or tell what an error of rustc (E0460, E0463) is about
+    Explain(explain::Args),
+    /// Write a commented svhcheck.toml
+    Init(init::Args),
+    /// Write down what is found now, so that only new findings fail
+    Baseline(baseline::Args),
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -91,6 +109,11 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Verify(args)) => verify::run(&args, shell),
         Some(Command::ReplayAction(args)) => replay::action(args),
         Some(Command::ReplayVerdict(args)) => replay::verdict(&args, shell),
+        Some(Command::Report(args)) => report::run(&args, shell),
+        Some(Command::Lints(args)) => lints::run(&args, shell),
+        Some(Command::Explain(args)) => explain::run(&args, shell),
+        Some(Command::Init(args)) => init::run(&args, shell),
+        Some(Command::Baseline(args)) => baseline::run(args, shell),
     }
 }
 

@@ -80,7 +80,7 @@ fn vary(typed: &[String]) -> anyhow::Result<Vec<Variation>> {
 /// Runs the check.
 pub(super) fn check(
     args: &Args,
-    typed: &[String],
+    typed: Option<&[String]>,
     bazel: &bazel::Request,
     settings: &Settings,
     interrupt: &Interrupt,
@@ -90,19 +90,20 @@ pub(super) fn check(
     let request = remote::Request {
         bazel,
         cluster: &args.settings(settings.timeout)?,
-        vary: &vary(typed)?,
-        runs: settings.runs,
+        vary: &vary(typed.unwrap_or(&["default".to_owned()]))?,
     };
-    Ok(remote::check(&request, interrupt, progress).map(|checked| {
-        progress.clear();
-        let traffic = checked.traffic;
-        shell.note(format!(
-            "the cluster ran {} actions again; {} bytes were sent and {} fetched",
-            traffic.actions, traffic.sent, traffic.fetched
-        ));
-        for note in checked.notes {
-            shell.note(note);
-        }
-        checked.report
-    }))
+    Ok(
+        remote::check(&request, settings, interrupt, progress).map(|checked| {
+            progress.clear();
+            let traffic = checked.traffic;
+            shell.note(format!(
+                "the cluster ran {} actions again; {} bytes were sent and {} fetched",
+                traffic.actions, traffic.sent, traffic.fetched
+            ));
+            for note in checked.notes {
+                shell.note(note);
+            }
+            checked.report
+        }),
+    )
 }

@@ -9,13 +9,16 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args as ClapArgs;
 
-use super::check::{strategies, variations};
+use super::check::{strategies, today, variations};
 use super::exit::Exit;
 use super::shell::Shell;
 use super::signals;
 use crate::check::{Engine, Settings, aspect};
+use crate::lint::levels::Levels;
+use crate::lint::offenders;
 use crate::plan::strategy::SideEdits;
 use crate::project::bazel::cloned::Cloned;
+use crate::report::Command;
 use crate::report::action::ActionReport;
 use crate::report::human::{self, Detail};
 
@@ -75,6 +78,11 @@ pub(super) fn action(args: ActionArgs) -> anyhow::Result<Exit> {
         // Bazel counts an action as one processor.
         jobs: 1,
         triage: false,
+        sandbox: None,
+        command: Command::default(),
+        levels: Levels::new(Vec::new(), Vec::new(), today()),
+        offenders: offenders::shipped(),
+        inputs: Vec::new(),
         timeout: TIMEOUT,
     };
     let own = Cloned {

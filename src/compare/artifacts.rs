@@ -14,7 +14,8 @@ pub enum Verdict {
     SameSvh,
     /// The SVH differs, and so do those of dependencies.
     Dependency {
-        /// Their names, in the order of the table.
+        /// Their names, in the order of the table: what the crate names itself stands before what that
+        /// loads.
         names: Vec<String>,
         /// Whether nothing else in the metadata differs.
         alone: bool,
@@ -81,6 +82,8 @@ impl Comparison<'_> {
 pub enum Depth {
     /// Roots and dependency tables.
     Roots,
+    /// What the verdict needs, and no more.
+    Verdict,
     /// Everything.
     Everything,
 }
@@ -120,14 +123,22 @@ pub fn compare<'a>(
         let both = comparison.deps.iter().filter(|dep| dep.left.is_some());
         comparison.deps_equal = a.deps.len() - both.count();
     }
-    if depth == Depth::Everything {
-        let blobs_of_both = blobs.0.as_ref().zip(blobs.1.as_ref());
-        if let Some((a, b)) = blobs_of_both.filter(|(a, b)| a.bytes() != b.bytes()) {
-            comparison.metadata = Some(metadata::compare(a, b));
+    let blobs = blobs.0.as_ref().zip(blobs.1.as_ref());
+    let blobs = blobs.filter(|(a, b)| a.bytes() != b.bytes());
+    let alone = match depth {
+        Depth::Roots => false,
+        Depth::Verdict => blobs.is_some_and(|(a, b)| metadata::is_svh_alone(a, b)),
+        Depth::Everything => {
+            comparison.metadata = blobs.map(|(a, b)| metadata::compare(a, b));
+            let changes = comparison.metadata.as_ref();
+            changes.is_some_and(|changes| changes.svh_alone)
         }
+    };
+    comparison.verdict = verdict(&comparison, alone);
+    // An SVH that differs for itself alone may be that of other code.
+    if depth == Depth::Everything || comparison.verdict == (Verdict::Own { alone: true }) {
         contents(left, right, &mut comparison);
     }
-    comparison.verdict = verdict(&comparison);
     comparison
 }
 
@@ -307,7 +318,7 @@ fn members<'a>(artifact: &'a Artifact, problems: &mut Vec<String>) -> Vec<Member
     found
 }
 
-fn verdict(comparison: &Comparison) -> Verdict {
+fn verdict(comparison: &Comparison, alone: bool) -> Verdict {
     let (Some(left), Some(right)) = (&comparison.roots.0, &comparison.roots.1) else {
         return Verdict::Bytes;
     };
@@ -329,10 +340,6 @@ fn verdict(comparison: &Comparison) -> Verdict {
             .is_some_and(|(a, b)| a != b)
     });
     let names: Vec<String> = changed.map(|dep| dep.name.clone()).collect();
-    let alone = comparison
-        .metadata
-        .as_ref()
-        .is_some_and(|changes| changes.svh_alone);
     if names.is_empty() {
         Verdict::Own { alone }
     } else {

@@ -7,8 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use crate::artifact::{CrateDep, CrateRoot, DepKind, Svh};
+use crate::artifact::{Artifact, CrateDep, CrateRoot, DepKind, Kind, Svh};
 
 /// What a file can be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +38,25 @@ impl Form {
         }
     }
 
+    /// What an artifact can be used for, by what it holds.
+    pub fn of(artifact: &Artifact, root: &CrateRoot) -> Self {
+        match artifact.kind() {
+            Kind::Archive => {
+                let metadata = |name: &[u8]| name.starts_with(b"lib.rmeta");
+                let mut members = artifact.members().map_while(Result::ok);
+                // Up to rustc 1.40 the metadata had another name, and hollow rlibs did not exist.
+                if members.all(|member| metadata(member.name)) {
+                    Self::Hollow
+                } else {
+                    Self::Rlib
+                }
+            }
+            Kind::Metadata => Self::Metadata,
+            _ if root.is_proc_macro == Some(true) => Self::ProcMacro,
+            _ => Self::Dylib,
+        }
+    }
+
     fn links(self) -> bool {
         matches!(self, Self::Rlib | Self::Dylib)
     }
@@ -53,6 +73,17 @@ pub struct Node {
     pub form: Form,
     /// Whether it is a stub whose full metadata was not found.
     pub lone_stub: bool,
+    /// For a file that Cargo keeps: when it was written. Cargo never uses one that is older than what
+    /// it depends on, but leaves it lying about.
+    pub kept_since: Option<SystemTime>,
+}
+
+impl Node {
+    /// Whether Cargo would make this anew before using it, since `dependency` was written later.
+    fn is_leftover_beside(&self, dependency: &Node) -> bool {
+        let times = self.kept_since.zip(dependency.kept_since);
+        times.is_some_and(|(own, other)| other > own)
+    }
 }
 
 /// What is wrong with a set of artifacts.
@@ -89,10 +120,19 @@ pub enum Finding {
         /// What is there instead.
         offered: Vec<usize>,
     },
-    /// E0786 or the like: a stub without the `.rmeta` that completes it.
+    /// "only metadata stub found", an error without a code: a stub without the `.rmeta` that completes it.
     LoneStub {
         /// The stub.
         node: usize,
+    },
+    /// E0514: the crate is there, but of another compiler than the one that it is to be used with.
+    OtherCompiler {
+        /// Who needs it.
+        user: usize,
+        /// The dependency's name.
+        name: String,
+        /// What is there instead.
+        offered: Vec<usize>,
     },
     /// E0514: crates of several compilers, which cannot be used together.
     Compilers {
@@ -116,6 +156,7 @@ impl Finding {
             Self::Missing { .. } => "missing-crate",
             Self::NotLinkable { .. } => "not-linkable",
             Self::LoneStub { .. } => "lone-stub",
+            Self::OtherCompiler { .. } => "other-compiler",
             Self::Compilers { .. } => "mixed-compilers",
             Self::Duplicates { .. } => "duplicate-candidates",
         }
@@ -126,7 +167,7 @@ impl Finding {
         match self {
             Self::Stale { .. } => Some("E0460"),
             Self::Missing { .. } => Some("E0463"),
-            Self::Compilers { .. } => Some("E0514"),
+            Self::OtherCompiler { .. } | Self::Compilers { .. } => Some("E0514"),
             Self::Duplicates { .. } => Some("E0464"),
             Self::NotLinkable { .. } | Self::LoneStub { .. } => None,
         }
@@ -146,6 +187,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Dependencies that were found.
     pub satisfied: usize,
+    /// Files that Cargo left from earlier builds and does not use any more. What is wrong with them is
+    /// no finding.
+    pub leftovers: BTreeSet<usize>,
     /// Crates of a standard library that is not on this machine, so nothing is said of them.
     pub unchecked: BTreeSet<String>,
 }
@@ -182,6 +226,7 @@ pub fn verify(nodes: &[Node], outside: &[Node]) -> Report {
     let mut report = Report {
         findings: Vec::new(),
         satisfied: 0,
+        leftovers: BTreeSet::new(),
         unchecked: BTreeSet::new(),
     };
     let mut by_name: BTreeMap<&str, Vec<(usize, &Node)>> = BTreeMap::new();
@@ -214,6 +259,11 @@ pub fn verify(nodes: &[Node], outside: &[Node]) -> Report {
                 Some(Finding::Missing { .. }) if is_standard(dep, &name, outside, node) => {
                     report.unchecked.insert(name);
                 }
+                // Nothing that is there fits, and something of it is newer: Cargo made that for
+                // somebody else, and would make `node` anew.
+                Some(finding) if is_of_leftover(&finding, node, nodes) => {
+                    report.leftovers.insert(user);
+                }
                 Some(finding) => {
                     let links = node.form.links();
                     if seen.insert((node.root.svh, name, dep.svh, links)) {
@@ -230,7 +280,9 @@ pub fn verify(nodes: &[Node], outside: &[Node]) -> Report {
         .findings
         .iter()
         .filter_map(|finding| match finding {
-            Finding::Stale { user, name, .. } | Finding::Missing { user, name, .. } => {
+            Finding::Stale { user, name, .. }
+            | Finding::Missing { user, name, .. }
+            | Finding::OtherCompiler { user, name, .. } => {
                 let node = &nodes[*user];
                 node.form.links().then(|| (node.root.svh, name.clone()))
             }
@@ -238,7 +290,9 @@ pub fn verify(nodes: &[Node], outside: &[Node]) -> Report {
         })
         .collect();
     report.findings.retain(|finding| match finding {
-        Finding::Stale { user, name, .. } | Finding::Missing { user, name, .. } => {
+        Finding::Stale { user, name, .. }
+        | Finding::Missing { user, name, .. }
+        | Finding::OtherCompiler { user, name, .. } => {
             let node = &nodes[*user];
             node.form.links() || !said.contains(&(node.root.svh, name.clone()))
         }
@@ -246,6 +300,16 @@ pub fn verify(nodes: &[Node], outside: &[Node]) -> Report {
     });
     report.findings.sort();
     report
+}
+
+fn is_of_leftover(finding: &Finding, user: &Node, nodes: &[Node]) -> bool {
+    match finding {
+        Finding::Stale { offered, .. } | Finding::OtherCompiler { offered, .. } => {
+            let mut offered = offered.iter();
+            offered.any(|other| user.is_leftover_beside(&nodes[*other]))
+        }
+        _ => false,
+    }
 }
 
 /// Whether rustc would look at this file when it searches for the dependency.
@@ -285,7 +349,17 @@ fn judge(
         let file = format!("lib{name}{}", dep.extra_filename);
         return Some(Finding::Missing { user, name, file });
     }
-    let right = |candidate: &Node| candidate.root.svh == dep.svh;
+    // Of another compiler's crates rustc reads no more than that.
+    let own = |candidate: &Node| candidate.root.rustc == node.root.rustc;
+    if indexes(&own).is_empty() {
+        let offered = indexes(&|_| true);
+        return Some(Finding::OtherCompiler {
+            user,
+            name,
+            offered,
+        });
+    }
+    let right = |candidate: &Node| own(candidate) && candidate.root.svh == dep.svh;
     let matching = indexes(&right);
     let stale = |offered: Vec<usize>, at_link: bool| Finding::Stale {
         user,
@@ -295,7 +369,7 @@ fn judge(
         at_link,
     };
     if matching.is_empty() {
-        return Some(stale(indexes(&|_| true), false));
+        return Some(stale(indexes(&own), false));
     }
     let macros = matches!(
         dep.kind,
@@ -310,7 +384,7 @@ fn judge(
     if !indexes(&runs).is_empty() {
         return None;
     }
-    let full = indexes(&|candidate| candidate.form.links());
+    let full = indexes(&|candidate| own(candidate) && candidate.form.links());
     Some(if full.is_empty() {
         Finding::NotLinkable {
             user,
@@ -322,20 +396,22 @@ fn judge(
     })
 }
 
+/// Compilers whose crates cannot be used together. Cargo keeps those of each that was ever used apart, by
+/// their names.
 fn compilers(nodes: &[Node]) -> Option<Finding> {
     let mut counts = BTreeMap::new();
-    for node in nodes {
+    for node in nodes.iter().filter(|node| node.kept_since.is_none()) {
         *counts.entry(node.root.rustc.clone()).or_default() += 1;
     }
     (counts.len() > 1).then_some(Finding::Compilers { counts })
 }
 
-/// Builds of one crate in one directory with several SVHs.
+/// Builds of one crate in one directory with several SVHs, where Cargo does not tell them apart.
 fn duplicates(by_name: &BTreeMap<&str, Vec<(usize, &Node)>>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (name, nodes) in by_name {
         let mut directories: BTreeMap<(&Path, &str), Vec<(usize, &Node)>> = BTreeMap::new();
-        for (index, node) in nodes {
+        for (index, node) in nodes.iter().filter(|(_, node)| node.kept_since.is_none()) {
             let directory = node.path.parent().unwrap_or(Path::new(""));
             let place = (directory, node.root.triple.as_str());
             directories.entry(place).or_default().push((*index, node));

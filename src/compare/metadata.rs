@@ -1,14 +1,14 @@
 //! What differs between two metadata blobs, and what the differing bytes are.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::bytes::{self, Region};
 use super::cause::{self, Cause};
+use super::items;
+use super::moved::Moves;
 use super::text::{self, TextChange, TextGroup};
-use crate::artifact::metadata::{Places, Property};
+use crate::artifact::metadata::Places;
 use crate::artifact::{Fault, Metadata};
-use crate::bytes::Cursor;
 
 /// What differing bytes are, as far as the format is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,29 +89,14 @@ pub struct Changes {
     pub tallies: Vec<Tally>,
     /// Texts that differ, by likely cause.
     pub texts: Vec<TextGroup>,
-    /// The items that bytes of no other part belong to, with the property and in how many places; nothing
-    /// where the tables of items are not decoded.
-    pub items: Option<Vec<ItemChange>>,
+    /// The items that differ, with the property; nothing where their tables are not decoded.
+    pub items: Option<items::Changes>,
     /// Whether only SVHs (the crate's own or those of dependencies) and what follows from
     /// them differ.
     pub svh_alone: bool,
     /// Why the parts could not be told apart, if they could not.
     pub fault: Option<Fault>,
 }
-
-/// An item whose encoding differs.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ItemChange {
-    /// Its path, such as `crate::module::item`.
-    pub path: String,
-    /// What of it.
-    pub property: Property,
-    /// In how many places.
-    pub regions: usize,
-}
-
-/// In more places than these no items are looked up.
-const MAX_ITEM_REGIONS: usize = 50_000;
 
 /// More changed texts are not looked at one by one.
 const MAX_TEXTS: usize = 20_000;
@@ -122,6 +107,25 @@ const MAX_REORDER: usize = 1 << 20;
 /// Around the differing texts, for those that happen to stand in the same place.
 const REORDER_MARGIN: usize = 256;
 
+/// Whether nothing but SVHs differs.
+pub fn is_svh_alone(left: &Metadata, right: &Metadata) -> bool {
+    let (Ok(l), Ok(r)) = (left.places(), right.places()) else {
+        return false;
+    };
+    // SVHs have one length: where anything else does, it shows at once.
+    let (a, b) = (left.bytes(), right.bytes());
+    let alike = a.len() == b.len();
+    alike && {
+        let regions = bytes::regions(a, b);
+        let mut parts = regions.iter().map(|region| decoded(&l, &r, region));
+        !regions.is_empty() && parts.all(|part| part.is_some_and(is_svh))
+    }
+}
+
+fn is_svh(part: Part) -> bool {
+    matches!(part, Part::Svh | Part::DependencySvh)
+}
+
 /// Compares two blobs.
 pub fn compare(left: &Metadata, right: &Metadata) -> Changes {
     let (a, b) = (left.bytes(), right.bytes());
@@ -130,8 +134,7 @@ pub fn compare(left: &Metadata, right: &Metadata) -> Changes {
         (Ok(left), Ok(right)) => (Some((left, right)), None),
         (Err(fault), _) | (_, Err(fault)) => (None, Some(fault)),
     };
-    let id = |metadata: &Metadata| Some(metadata.root().ok()?.stable_crate_id?.0);
-    let ids = (id(left), id(right));
+    let moves = Moves::new(left, right, &regions);
     let sentinel = left.header().version >= 6 && right.header().version >= 6;
     let mut texts: Vec<TextChange> = Vec::new();
     let mut seen = (0, 0);
@@ -142,10 +145,7 @@ pub fn compare(left: &Metadata, right: &Metadata) -> Changes {
             parts.push(part);
             continue;
         }
-        let hash = |blob: &[u8], range: &Range<usize>, id: Option<u64>| {
-            id.is_some_and(|id| is_hash(blob, range, id))
-        };
-        if hash(a, &region.left, ids.0) && hash(b, &region.right, ids.1) {
+        if moves.is_hash(region) {
             parts.push(Part::Hash);
             continue;
         }
@@ -154,7 +154,7 @@ pub fn compare(left: &Metadata, right: &Metadata) -> Changes {
             parts.push(Part::Text);
             continue;
         }
-        if is_moved(a, b, &regions, region) {
+        if moves.is_position(region) {
             parts.push(Part::Position);
             continue;
         }
@@ -180,6 +180,13 @@ pub fn compare(left: &Metadata, right: &Metadata) -> Changes {
             texts.extend(text::pair(&shown(a, &lefts), &shown(b, &rights)));
         }
     }
+    // Where nothing but SVHs differs, no item does.
+    let of_items = |part: &Part| matches!(part, Part::Other | Part::Text | Part::Root);
+    let items = if parts.iter().any(of_items) {
+        items::compare(left, right, &moves)
+    } else {
+        None
+    };
     let regions: Vec<_> = regions.into_iter().zip(parts).collect();
     let mut texts = text::group(texts);
     if sentinel && !texts.is_empty() && is_reordered(a, b, &regions) {
@@ -189,42 +196,15 @@ pub fn compare(left: &Metadata, right: &Metadata) -> Changes {
             changes: changes.collect(),
         }];
     }
-    let harmless = |part: &Part| matches!(part, Part::Svh | Part::DependencySvh);
     Changes {
         sizes: (a.len(), b.len()),
         tallies: tallies(&regions),
-        items: items(left, right, &regions),
-        svh_alone: !regions.is_empty() && regions.iter().all(|(_, part)| harmless(part)),
+        items,
+        svh_alone: !regions.is_empty() && regions.iter().all(|(_, part)| is_svh(*part)),
         regions,
         texts,
         fault,
     }
-}
-
-/// The items that the regions of no other part belong to, in the order of their paths.
-fn items(left: &Metadata, right: &Metadata, regions: &[(Region, Part)]) -> Option<Vec<ItemChange>> {
-    let of_items = |part: &Part| matches!(part, Part::Other | Part::Text);
-    let regions = regions.iter().filter(|(_, part)| of_items(part));
-    if regions.clone().next().is_none() || regions.clone().count() > MAX_ITEM_REGIONS {
-        return None;
-    }
-    let (a, b) = (left.items()?, right.items()?);
-    let mut counts = BTreeMap::new();
-    for (region, _) in regions {
-        let owners = (a.owner(region.left.start), b.owner(region.right.start));
-        // Where both sides disagree, one is a neighbour by accident; neither is named.
-        if let (Some(one), Some(other)) = owners
-            && one.0 == other.0
-        {
-            *counts.entry(one).or_insert(0) += 1;
-        }
-    }
-    let change = |((path, property), regions)| ItemChange {
-        path,
-        property,
-        regions,
-    };
-    Some(counts.into_iter().map(change).collect())
 }
 
 /// Whether both sides have the same strings, but in another order, where their texts differ.
@@ -300,65 +280,4 @@ fn decoded(left: &Places, right: &Places, region: &Region) -> Option<Part> {
 
 fn within(outer: &Range<usize>, inner: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end && outer.contains(&inner.start)
-}
-
-/// Whether `range` lies in a hash of 16 bytes, of which the first eight are the crate's id.
-fn is_hash(blob: &[u8], range: &Range<usize>, id: u64) -> bool {
-    let id = id.to_le_bytes();
-    let last = range.start.saturating_sub(id.len());
-    let begins = |at: usize| blob.get(at..at + id.len()) == Some(&id[..]);
-    range.len() <= id.len() && (range.end.saturating_sub(2 * id.len())..=last).any(begins)
-}
-
-/// Whether the number at this place is a position on the left, and on the right the place where
-/// the same thing stands there.
-fn is_moved(left: &[u8], right: &[u8], regions: &[Region], region: &Region) -> bool {
-    // The longest run of numbers side by side that is tried.
-    const MAX: usize = 12;
-    if region.left.len().max(region.right.len()) > MAX {
-        return false;
-    }
-    let same = |i: Option<usize>, j: Option<usize>| match (i, j) {
-        (Some(i), Some(j)) if i != j && i > 0 => bytes::moved(regions, i) == Some(j),
-        _ => false,
-    };
-    (0..=3).any(|back| {
-        let (Some(i), Some(j)) = (
-            region.left.start.checked_sub(back),
-            region.right.start.checked_sub(back),
-        ) else {
-            return false;
-        };
-        let fixed = |width: usize| {
-            let covers = i + width >= region.left.end && j + width >= region.right.end;
-            covers
-                && same(
-                    little_endian(left, i, width),
-                    little_endian(right, j, width),
-                )
-        };
-        if (2..=4).any(fixed) {
-            return true;
-        }
-        let (Some((x, x_end)), Some((y, y_end))) = (leb(left, i), leb(right, j)) else {
-            return false;
-        };
-        if x_end < region.left.end || y_end < region.right.end {
-            return false;
-        }
-        // Either the position itself, or how far back it is from about here.
-        same(Some(x), Some(y)) || same(i.checked_sub(x), j.checked_sub(y).filter(|_| x != y))
-    })
-}
-
-fn little_endian(bytes: &[u8], at: usize, width: usize) -> Option<usize> {
-    let bytes = bytes.get(at..at + width)?;
-    let fold = |value: usize, byte: &u8| (value << 8) | usize::from(*byte);
-    Some(bytes.iter().rev().fold(0, fold))
-}
-
-fn leb(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
-    let mut cursor = Cursor::at(bytes, at).ok()?;
-    let value = cursor.leb_usize().ok()?;
-    Some((value, cursor.offset()))
 }

@@ -2,14 +2,16 @@
 //!
 //! [`roots`] tells which facts of two crates differ. [`artifacts`] compares two files down to the
 //! byte, in layers: `metadata`, `archive`, `object`, each by `bytes` and `text`, with a guess of the
-//! `cause`. [`graph`] tells whether many artifacts fit together.
+//! `cause`; `items` names the definitions. [`graph`] tells whether many artifacts fit together.
 
 pub mod archive;
 pub mod artifacts;
 pub mod bytes;
 pub mod cause;
 pub mod graph;
+pub mod items;
 pub mod metadata;
+mod moved;
 pub mod object;
 pub mod text;
 

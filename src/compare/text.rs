@@ -33,7 +33,7 @@ const MAX_TEXT: usize = 4096;
 const MIN_RUN: usize = 8;
 
 /// rustc ends every string in metadata with this byte, from release 1.59 on.
-const SENTINEL: u8 = 0xc1;
+pub(super) const SENTINEL: u8 = 0xc1;
 
 /// Lists longer than this are not aligned but compared by place.
 const MAX_ALIGNED: usize = 2000;

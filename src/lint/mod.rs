@@ -3,27 +3,16 @@
 //! A page is the registry entry, the explanation and the documentation in one; nothing about a lint
 //! is written twice.
 
+pub mod levels;
+pub mod offenders;
 pub mod page;
+mod pages;
 
 use std::fmt;
 use std::ops::Range;
 
 use page::Page;
-
-/// Every page, by id.
-const PAGES: &[&str] = &[
-    include_str!("../../lints/absolute-path-in-metadata.md"),
-    include_str!("../../lints/build-script-reads-undeclared-env.md"),
-    include_str!("../../lints/build-script-reads-undeclared-file.md"),
-    include_str!("../../lints/build-script-unstable-output.md"),
-    include_str!("../../lints/build-script-uses-network.md"),
-    include_str!("../../lints/build-script-writes-outside-out-dir.md"),
-    include_str!("../../lints/macro-reads-env.md"),
-    include_str!("../../lints/macro-reads-undeclared-file.md"),
-    include_str!("../../lints/svh-flag-mismatch.md"),
-    include_str!("../../lints/svh-infected.md"),
-    include_str!("../../lints/svh-unstable.md"),
-];
+use pages::PAGES;
 
 /// All lints, sorted by id.
 pub fn registry() -> Vec<Page> {
@@ -33,14 +22,55 @@ pub fn registry() -> Vec<Page> {
         .collect()
 }
 
-/// The page of one lint.
-pub fn page(id: &str) -> Option<Page> {
-    registry().into_iter().find(|page| page.id == id)
+/// What somebody who types a name means by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named<'a> {
+    /// A lint.
+    Lint(&'a Page),
+    /// A group of them.
+    Group(&'a str),
+    /// A lint that svhcheck had once.
+    Removed(&'a Page),
+    /// Nothing; what may have been meant.
+    Unknown(Option<&'a str>),
+}
+
+/// The lint or group called `name`.
+pub fn named<'a>(pages: &'a [Page], name: &str) -> Named<'a> {
+    if let Some(page) = pages.iter().find(|page| page.id == name) {
+        return match page.removed {
+            None => Named::Lint(page),
+            Some(_) => Named::Removed(page),
+        };
+    }
+    let mut groups = pages.iter().map(|page| page.group.as_str());
+    if let Some(group) = groups.find(|group| *group == name) {
+        return Named::Group(group);
+    }
+    let names = pages.iter().flat_map(|page| [&page.id, &page.group]);
+    Named::Unknown(closest(name, names.map(String::as_str)))
+}
+
+/// The most alike of `names`, if it is like enough to have been meant.
+pub fn closest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let rated = names.map(|own| (strsim::jaro_winkler(name, own), own));
+    let best = rated.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 > 0.8).then_some(best.1)
 }
 
 /// What a finding does to the exit status.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -57,6 +87,7 @@ pub enum Level {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Grade {
     /// It could change the output; no run has shown that it does.
     Hazard,
@@ -78,6 +109,7 @@ impl fmt::Display for Level {
 
 /// Whose code is to blame.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Culprit {
     /// Name and version of the package, where it is known.
     pub package: Option<String>,
@@ -93,6 +125,7 @@ pub struct Culprit {
 
 /// A line of somebody's source.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Excerpt {
     /// Its file, as `location` names it.
     pub path: String,
@@ -156,6 +189,7 @@ fn plain(text: &str) -> String {
 /// What kind of code is to blame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum CulpritKind {
     /// A proc macro that the crate uses.
     ProcMacro,
@@ -171,6 +205,7 @@ pub enum CulpritKind {
 
 /// What a macro wrote differently in two compiles.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Expanded {
     /// The invocation, as `#[derive(X)] on struct Y`, where one alone can be it.
     pub invocation: Option<String>,
@@ -184,8 +219,25 @@ pub struct Expanded {
     pub diff: Vec<String>,
 }
 
+/// One thing that guilty code was seen to ask of the world: a line of the trace.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Traced {
+    /// What it asked, as `reads the clock`.
+    pub asks: String,
+    /// Name and version of the package whose code asked, where it is known.
+    pub package: Option<String>,
+    /// The innermost function of that code.
+    pub function: Option<String>,
+    /// File and line of that function, where debug information tells them.
+    pub location: Option<String>,
+    /// The program that asked, if the code started one.
+    pub program: Option<String>,
+}
+
 /// What a lint says about one crate.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// The lint's id.
     pub lint: String,
@@ -211,6 +263,42 @@ pub struct Finding {
     pub evidence: Vec<String>,
     /// What to change.
     pub help: String,
+    /// What the guilty code was seen to ask for, where it was watched; cut short.
+    #[serde(default)]
+    pub trace: Vec<Traced>,
+    /// Who set the level, as `deny because svhcheck.toml:12`.
+    #[serde(default)]
+    pub level_source: String,
+    /// Where in the culprit's own source to look, as `src/lib.rs:42 iterates a HashMap`.
+    #[serde(default)]
+    pub hints: Vec<String>,
+    /// Why it is no more than a note, unless somebody raises its level.
+    #[serde(skip)]
+    pub aside: Option<&'static str>,
+}
+
+impl Finding {
+    /// A finding of `lint` about `krate` that says nothing yet. Its level is set once all findings
+    /// are known ([`levels::Levels::apply`]).
+    pub fn new(lint: &str, grade: Grade, krate: &str) -> Self {
+        Self {
+            lint: lint.to_owned(),
+            level: Level::Allow,
+            grade,
+            krate: krate.to_owned(),
+            culprit: None,
+            factor: None,
+            names: Vec::new(),
+            message: String::new(),
+            expansion: None,
+            evidence: Vec::new(),
+            help: String::new(),
+            trace: Vec::new(),
+            level_source: String::new(),
+            hints: Vec::new(),
+            aside: None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -252,5 +340,37 @@ mod tests {
         files.sort();
         let ids: Vec<String> = registry().into_iter().map(|page| page.id).collect();
         assert_eq!(ids, files);
+    }
+
+    #[test]
+    fn every_page_says_what_a_reader_needs() {
+        for page in registry().iter().filter(|page| page.removed.is_none()) {
+            for title in [
+                "What it finds",
+                "Why it matters",
+                "How to fix it",
+                "What it cannot see",
+            ] {
+                assert!(page.section(title).is_some(), "{}: {title}", page.id);
+            }
+            assert!(page.text.starts_with(&format!("# {}\n", page.id)));
+        }
+    }
+
+    #[test]
+    fn what_was_removed_keeps_its_name() {
+        let page = |text: &str| Page::parse(text).unwrap();
+        let head = "since = \"0.1.0\"\nlevel = \"warn\"\ngroup = \"svh\"\nmessage = \"m\"\n";
+        let pages = [
+            page(&format!("```toml\nid = \"kept\"\n{head}```\n\nText.")),
+            page(&format!(
+                "```toml\nid = \"gone\"\n{head}removed = \"0.2.0\"\n```\n\nSee `kept`."
+            )),
+        ];
+        assert_eq!(named(&pages, "kept"), Named::Lint(&pages[0]));
+        assert_eq!(named(&pages, "gone"), Named::Removed(&pages[1]));
+        assert_eq!(named(&pages, "svh"), Named::Group("svh"));
+        assert_eq!(named(&pages, "kpet"), Named::Unknown(Some("kept")));
+        assert_eq!(named(&pages, "zzz"), Named::Unknown(None));
     }
 }

@@ -18,6 +18,8 @@ pub struct Page {
     pub group: String,
     /// What it finds, in one line.
     pub message: String,
+    /// The version of svhcheck that has it no more; its page says what came instead.
+    pub removed: Option<String>,
     /// The prose, in Markdown.
     #[serde(skip)]
     pub text: String,

@@ -45,10 +45,13 @@ impl Layout {
             let plain = entry
                 .components()
                 .all(|part| matches!(part, Component::Normal(_)));
-            let source = self.source.join(kept);
-            if inside || !plain || source.symlink_metadata().is_err() {
+            if inside || !plain {
                 continue;
             }
+            // Straight to the file: what lies between may not be seen from a sandbox.
+            let Ok(source) = self.source.join(kept).canonicalize() else {
+                continue;
+            };
             let link = folder.join(entry);
             if let Some(parent) = link.parent().filter(|parent| *parent != last) {
                 fs::create_dir_all(parent)?;
@@ -60,9 +63,17 @@ impl Layout {
         fs::write(done, "")
     }
 
+    /// The folder of the command that runs in `cwd` which holds all places where it is laid out.
+    pub fn home(&self, cwd: &Path) -> PathBuf {
+        // PLACE/execroot/NAME/working
+        let depth = self.working.components().count() + 2;
+        cwd.ancestors().nth(depth).unwrap_or(cwd).to_path_buf()
+    }
+
     /// The entries where they really lie: whoever resolves the links finds declared files there.
     pub fn resolved(&self) -> BTreeSet<PathBuf> {
-        let sources = self.entries.iter().map(|entry| self.source.join(entry));
+        let kept = self.entries.iter().chain(self.aliases.values());
+        let sources = kept.map(|entry| self.source.join(entry));
         sources
             .filter_map(|source| source.canonicalize().ok())
             .collect()

@@ -4,6 +4,7 @@
 //! It runs under the tracer, which watches and steers it. Where the system forbids tracing it runs
 //! without, unwatched and unsteered.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -11,23 +12,26 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::sys::personality::{self, Persona};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 
-use super::sight::{self, Sighting, Watch};
+use super::confine::Confine;
+use super::sight::{self, Refusals, Sighting, Watch, What};
 use super::stage::Staged;
 use crate::interrupt::{Guarded, Interrupt};
 use crate::plan::variation::Change;
+use crate::sandbox::Sandbox;
 use crate::trace;
 
 /// What of rustc's standard error is kept, in bytes; a macro may print without end.
 const KEPT: usize = 256 * 1024;
 
-/// Most processes that one compile may make.
-const PROCESSES: usize = 4096;
+/// Most processes that one compile may have at a time. Each costs a descriptor here.
+const PROCESSES: usize = 512;
 
 /// One start of a compiler.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub(super) enum End {
     TimedOut,
     /// By us, for it started processes without end.
     Processes,
+    /// By us or the kernel, for it wrote without end.
+    Disk,
 }
 
 /// A compile that ended.
@@ -61,11 +67,18 @@ pub(super) struct Ended {
     pub(super) end: End,
     pub(super) stderr: Vec<u8>,
     pub(super) sightings: Vec<Sighting>,
+    /// What the sandbox refused to others than watched code.
+    pub(super) missed: BTreeSet<What>,
 }
 
 impl Launch<'_> {
-    /// Runs it under the tracer.
-    pub(super) fn run_watched(self, watch: &Watch, interrupt: &Interrupt) -> io::Result<Ended> {
+    /// Runs it under the tracer, and in the sandbox if there is one.
+    pub(super) fn run_watched(
+        self,
+        watch: &Watch,
+        confined: Option<(&Confine, Sandbox)>,
+        interrupt: &Interrupt,
+    ) -> io::Result<Ended> {
         let mut command = trace::Command::new(self.program)
             .args(self.staged.args.as_slice())
             .envs(&self.staged.env)
@@ -82,7 +95,10 @@ impl Launch<'_> {
                 _ => command,
             };
         }
-        let command = watch.watch(command, self.changes);
+        let mut command = watch.watch(command, self.changes);
+        if let Some((_, sandbox)) = &confined {
+            command = command.enter(sandbox.clone());
+        }
         let one_cpu = self.changes.contains(&Change::OneCpu);
         let start = || {
             // Affinity belongs to a thread and goes over to its children; a thread of the run's own
@@ -103,6 +119,10 @@ impl Launch<'_> {
             let killer = session.killer();
             Box::new(move || killer.kill())
         })?;
+        let killer = session.killer();
+        let disk = confined
+            .as_ref()
+            .and_then(|(_, sandbox)| sandbox.watch_disk(move || killer.kill()));
         let mut log = Log::default();
         let mut stopped = false;
         if let Some(mut pipe) = session.stderr.take() {
@@ -123,7 +143,9 @@ impl Launch<'_> {
         }
         let trace = session.wait().map_err(io::Error::other)?;
         drop(registered);
+        let disk = disk.is_some_and(|disk| disk.exceeded());
         let end = match (trace.stopped, trace.status) {
+            _ if disk => End::Disk,
             _ if stopped => End::Stopped,
             (Some(trace::Cut::Timeout), _) => End::TimedOut,
             (Some(trace::Cut::Processes), _) => End::Processes,
@@ -131,13 +153,21 @@ impl Launch<'_> {
             (_, trace::Status::Exited(status)) => {
                 End::Status(false, format!("exit status {status}"))
             }
+            (_, trace::Status::Signaled(libc::SIGXFSZ)) if confined.is_some() => End::Disk,
             (_, trace::Status::Signaled(signal)) => End::Status(false, format!("signal {signal}")),
         };
-        let sightings = sight::sightings(trace, watch);
+        let refusals = confined.map(|(confine, _)| Refusals {
+            confine,
+            hidden: self.changes.iter().filter_map(hidden).collect(),
+        });
+        let missed = refusals.as_ref();
+        let missed = missed.map_or_else(BTreeSet::new, |own| sight::missed(&trace, watch, own));
+        let sightings = sight::sightings(trace, watch, refusals.as_ref());
         Ok(Ended {
             end,
             stderr: log.kept,
             sightings,
+            missed,
         })
     }
 
@@ -163,6 +193,14 @@ impl Launch<'_> {
                 .unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
         })?;
         follow(spawned, self.stop_at_metadata, self.timeout)
+    }
+}
+
+/// What a change hides from the run.
+fn hidden(change: &Change) -> Option<&Path> {
+    match change {
+        Change::Hide(path) => Some(path),
+        _ => None,
     }
 }
 
@@ -216,6 +254,7 @@ fn follow(mut running: Guarded, stop_at_metadata: bool, timeout: Duration) -> io
             end,
             stderr: log.kept,
             sightings: Vec::new(),
+            missed: BTreeSet::new(),
         })
     };
     loop {

@@ -4,13 +4,15 @@
 //! A failing rustc is a fact in the [`Run`], not an error; an error means that svhcheck could not
 //! do its own part.
 
+pub mod by_hand;
+pub mod confine;
 pub mod launch;
 pub mod script;
 pub mod sight;
 pub mod stage;
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,10 +27,13 @@ use crate::interrupt::Interrupt;
 use crate::plan::{Stop, Trial};
 use crate::project::Action;
 use crate::rustc::toolchain::Toolchain;
+use crate::sandbox::{Mechanism, Policy, Sandbox};
 use crate::trace::{self, TraceError};
 
+use by_hand::ByHand;
+use confine::Confine;
 use launch::{End, Launch};
-use sight::{Sighting, Watch};
+use sight::{Sighting, Watch, What};
 use stage::Staged;
 
 /// What all replays of a check share.
@@ -53,6 +58,8 @@ pub struct Seat {
     pub slot: usize,
     /// What is watched; `None` where the system forbids tracing.
     pub watch: Option<Watch>,
+    /// What confines watched runs; `None` for no sandbox.
+    pub confine: Option<Confine>,
 }
 
 /// How a trial came out.
@@ -75,6 +82,16 @@ pub struct Run {
     pub artifact: Option<PathBuf>,
     /// What macros asked of the world.
     pub sightings: Vec<Sighting>,
+    /// What the sandbox refused to rustc itself.
+    pub missed: BTreeSet<What>,
+    /// Whether it failed by rustc's own decision, and not because somebody ended it.
+    pub failed_by_itself: bool,
+    /// Whether it was ended for taking too much of something.
+    pub was_ended: bool,
+    /// Whether it ran in a sandbox.
+    pub confined: bool,
+    /// How to repeat it by hand.
+    pub by_hand: ByHand,
     /// The run's folder; gone with the run.
     pub folder: tempfile::TempDir,
 }
@@ -107,6 +124,9 @@ pub enum ReplayError {
     /// The disk is full: no verdict would mean anything.
     #[error("no space left below {}: free some, or put the target directory elsewhere with CARGO_TARGET_DIR", .0.display())]
     DiskFull(PathBuf),
+    /// The sandbox could not be made or entered.
+    #[error("{0}")]
+    Sandbox(String),
     /// A file of the run could not be made or read.
     #[error(transparent)]
     Io(io::Error),
@@ -148,9 +168,15 @@ impl Replayer {
             .tempdir_in(&self.scratch)
             .map_err(ReplayError::Io)?;
         let incremental = trial.incremental.then_some(seat.incremental.as_path());
-        let staged =
+        let mut staged =
             Staged::new(action, trial, folder.path(), incremental).map_err(ReplayError::Io)?;
         let expansion = folder.path().join("expanded.rs");
+        let mut write = vec![folder.path().to_path_buf()];
+        if let Some(cache) = incremental {
+            fs::create_dir_all(cache).map_err(ReplayError::Io)?;
+            write.push(cache.to_path_buf());
+        }
+        let sandbox = self.sandbox(seat, &mut staged, write)?;
         let stdout = match trial.stop {
             Stop::Expansion => Some(File::create(&expansion).map_err(ReplayError::Io)?),
             Stop::Metadata | Stop::End => None,
@@ -169,12 +195,18 @@ impl Replayer {
             timeout: self.timeout,
             slot: seat.slot,
         };
+        let confined = sandbox.is_some();
         let ended = match &seat.watch {
-            Some(watch) => launch.run_watched(watch, &self.interrupt),
+            Some(watch) => {
+                let boxed = sandbox.as_ref().map(|(sandbox, _)| sandbox.clone());
+                launch.run_watched(watch, seat.confine.as_ref().zip(boxed), &self.interrupt)
+            }
             None => launch.run_unwatched(&self.interrupt),
         };
         let ended = ended.map_err(|source| match source.kind() {
             io::ErrorKind::Interrupted => ReplayError::Interrupted,
+            // Without the sandbox the same start has worked, or will say what is wrong with it.
+            _ if confined => ReplayError::Sandbox(source.to_string()),
             _ => ReplayError::Start {
                 program: program.clone(),
                 source,
@@ -193,6 +225,10 @@ impl Replayer {
             let why = why.replace(&own, "SCRATCH");
             Outcome::Failed(why.chars().take(WHY).collect())
         };
+        // A signal may be one that was sent on purpose.
+        let failed_by_itself =
+            matches!(&ended.end, End::Status(false, how) if how.starts_with(EXIT));
+        let was_ended = matches!(ended.end, End::TimedOut | End::Processes | End::Disk);
         let (outcome, artifact) = match ended.end {
             End::TimedOut => (
                 failed(format!(
@@ -203,6 +239,10 @@ impl Replayer {
             ),
             End::Processes => (
                 failed("rustc was ended: it started processes without end".to_owned()),
+                None,
+            ),
+            End::Disk => (
+                failed("rustc was ended: it wrote more than a compile may".to_owned()),
                 None,
             ),
             End::Status(false, how) => (
@@ -228,9 +268,68 @@ impl Replayer {
             outcome,
             artifact,
             sightings: ended.sightings,
+            missed: ended.missed,
+            failed_by_itself,
+            was_ended,
+            confined,
+            by_hand: ByHand {
+                program: self.toolchain.rustc.clone(),
+                args: staged.args,
+                env: staged.env,
+                cwd: staged.cwd,
+                folder: folder.path().to_path_buf(),
+                changes: trial.changes.clone(),
+                sandbox,
+            },
             folder,
         })
     }
+}
+
+/// How a status is told that a program ended with, rather than a signal.
+const EXIT: &str = "exit status";
+
+impl Replayer {
+    /// The sandbox of one run, which writes to `write`, and to an empty temporary folder.
+    fn sandbox(
+        &self,
+        seat: &Seat,
+        staged: &mut Staged,
+        mut write: Vec<PathBuf>,
+    ) -> Result<Option<(Sandbox, Policy)>, ReplayError> {
+        let (Some(confine), Some(_)) = (&seat.confine, &seat.watch) else {
+            return Ok(None);
+        };
+        let variable = OsStr::new("TMPDIR");
+        let mut temp = staged.env.get(variable).map(PathBuf::from);
+        let own = |path: &PathBuf| write.iter().any(|folder| path.starts_with(folder));
+        match confine.mechanism {
+            Mechanism::None => return Ok(None),
+            Mechanism::Namespaces => {}
+            // No folder can be empty there for one alone. Its name stays from run to run, for who
+            // lets it into the output.
+            Mechanism::Landlock if !temp.as_ref().is_some_and(own) => {
+                let folder = self.scratch.join(format!("temp-{}", seat.slot));
+                empty(&folder).map_err(ReplayError::Io)?;
+                staged.env.insert(variable.into(), folder.clone().into());
+                write.push(folder);
+                temp = None;
+            }
+            Mechanism::Landlock => temp = None,
+        }
+        let policy = confine.policy(write, temp);
+        let sandbox = confine.prepare(&policy);
+        let sandbox = sandbox.map_err(|error| ReplayError::Sandbox(error.to_string()))?;
+        Ok(Some((sandbox, policy)))
+    }
+}
+
+/// Makes a folder anew.
+fn empty(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)
 }
 
 /// How much is told of a failure, in characters.

@@ -12,11 +12,17 @@ use fs_err as fs;
 use super::launch::{End, Launch};
 use super::sight::Sighting;
 use super::stage::{Staged, copy_tree};
-use super::{ReplayError, Replayer, Seat, WHY, first_error};
+use super::{EXIT, ReplayError, Replayer, Seat, WHY, empty, first_error};
 use crate::digest::Digest;
 use crate::plan::variation::Change;
 use crate::project::Action;
 use crate::project::directives::Directives;
+
+/// Most bytes of directives that are read.
+const MOST_SAID: u64 = 16 << 20;
+
+/// How deep Cargo puts `OUT_DIR` below its target directory.
+const DEPTH: usize = 4;
 
 /// A build script's run that ended.
 #[derive(Debug)]
@@ -27,6 +33,10 @@ pub struct ScriptRun {
     pub sightings: Vec<Sighting>,
     /// How long it took.
     pub took: Duration,
+    /// Whether it ended by its own decision, and not because somebody ended it.
+    pub ended_by_itself: bool,
+    /// Whether it ran in a sandbox.
+    pub confined: bool,
     /// The run's folder, in which the outputs lie; gone with the run.
     folder: tempfile::TempDir,
 }
@@ -107,10 +117,20 @@ fn is_dropping(path: &Path) -> bool {
 }
 
 impl Replayer {
-    /// Where a script's `OUT_DIR` lies in every run.
+    /// Where a script's `OUT_DIR` lies in every run. It is as deep as Cargo's
+    /// (`debug/build/PACKAGE-HASH/out`), for scripts that look for a folder above it.
     pub fn out_dir(&self, script: &Action) -> PathBuf {
+        let parts = script.out_dir.iter().flat_map(|path| path.components());
+        let parts: Vec<_> = parts.collect();
+        let last = &parts[parts.len().saturating_sub(DEPTH)..];
+        self.script_place(script)
+            .join(last.iter().collect::<PathBuf>())
+    }
+
+    /// The folder for everything around a script's `OUT_DIR`.
+    fn script_place(&self, script: &Action) -> PathBuf {
         let name = Digest::of(script.id.as_bytes()).to_string();
-        self.scratch.join("scripts").join(&name[..16]).join("out")
+        self.scratch.join("scripts").join(&name[..16])
     }
 
     /// Runs a build script in a world with `changes`.
@@ -134,13 +154,19 @@ impl Replayer {
             .prefix("script-")
             .tempdir_in(&self.scratch)
             .map_err(ReplayError::Io)?;
-        let out_dir = self.out_dir(script);
-        empty(&out_dir).map_err(ReplayError::Io)?;
+        let (place, out_dir) = (self.script_place(script), self.out_dir(script));
+        empty(&place)
+            .and_then(|()| fs::create_dir_all(&out_dir))
+            .map_err(ReplayError::Io)?;
         let staged = Staged::script(script, changes, folder.path(), &out_dir);
+        let mut staged = staged.map_err(ReplayError::Io)?;
+        let write = vec![folder.path().to_path_buf(), place];
+        let sandbox = self.sandbox(seat, &mut staged, write)?;
+        let confined = sandbox.is_some();
         let stdout = folder.path().join("stdout");
         let launch = Launch {
             program: &script.program,
-            staged: &staged.map_err(ReplayError::Io)?,
+            staged: &staged,
             changes,
             stop_at_metadata: false,
             stdout: Some(File::create(&stdout).map_err(ReplayError::Io)?),
@@ -149,11 +175,15 @@ impl Replayer {
         };
         let start = Instant::now();
         let ended = match &seat.watch {
-            Some(watch) => launch.run_watched(watch, &self.interrupt),
+            Some(watch) => {
+                let boxed = sandbox.map(|(sandbox, _)| sandbox);
+                launch.run_watched(watch, seat.confine.as_ref().zip(boxed), &self.interrupt)
+            }
             None => launch.run_unwatched(&self.interrupt),
         };
         let ended = ended.map_err(|source| match source.kind() {
             io::ErrorKind::Interrupted => ReplayError::Interrupted,
+            _ if confined => ReplayError::Sandbox(source.to_string()),
             _ => ReplayError::Start {
                 program: script.program.clone(),
                 source,
@@ -163,11 +193,14 @@ impl Replayer {
             return Err(ReplayError::Interrupted);
         }
         let took = start.elapsed();
+        let ended_by_itself =
+            matches!(&ended.end, End::Status(good, how) if *good || how.starts_with(EXIT));
         let failed = match &ended.end {
             End::Status(true, _) | End::Stopped => None,
             End::Status(false, how) => Some(format!("{how}: {}", first_error(&ended.stderr))),
             End::TimedOut => Some(format!("ended after {} s", self.timeout.as_secs())),
             End::Processes => Some("it started processes without end".to_owned()),
+            End::Disk => Some("it wrote more than it may".to_owned()),
         };
         let outputs = match failed {
             Some(why) => {
@@ -175,31 +208,47 @@ impl Replayer {
                 let why = why.replace(&own, "SCRATCH");
                 Err(why.chars().take(WHY).collect())
             }
+            None if !self.is_own(script, &out_dir) => Err("it took its OUT_DIR away".to_owned()),
+            None if fs::metadata(&stdout).is_ok_and(|own| own.len() > MOST_SAID) => {
+                Err("it tells cargo things without end".to_owned())
+            }
             None => Ok(read(&stdout, &out_dir).map_err(ReplayError::Io)?),
         };
-        fs::rename(&out_dir, folder.path().join("out")).map_err(ReplayError::Io)?;
+        if outputs.is_ok() {
+            fs::rename(&out_dir, folder.path().join("out")).map_err(ReplayError::Io)?;
+        }
         Ok(ScriptRun {
             outputs,
             sightings: ended.sightings,
             took,
+            ended_by_itself,
+            confined,
             folder,
+        })
+    }
+
+    /// Whether `OUT_DIR` is still the folder that it was, and not a link to someone else's.
+    fn is_own(&self, script: &Action, out_dir: &Path) -> bool {
+        let place = self.script_place(script);
+        let below = out_dir.strip_prefix(&place);
+        let real = place.canonicalize().ok().zip(below.ok());
+        real.is_some_and(|(place, below)| {
+            out_dir
+                .canonicalize()
+                .is_ok_and(|own| own == place.join(below))
         })
     }
 
     /// Puts what a run left back to where it was made, for the crate to be compiled with it.
     pub fn put_back(&self, script: &Action, run: &ScriptRun) -> Result<(), ReplayError> {
         let out_dir = self.out_dir(script);
-        empty(&out_dir)
+        if run.outputs.is_err() {
+            return Ok(());
+        }
+        empty(&self.script_place(script))
             .and_then(|()| copy_tree(&run.folder.path().join("out"), &out_dir, &[]))
             .map_err(|error| self.told(ReplayError::Io(error)))
     }
-}
-
-fn empty(folder: &Path) -> io::Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder)?;
-    }
-    fs::create_dir_all(folder)
 }
 
 fn read(stdout: &Path, out_dir: &Path) -> io::Result<Outputs> {

@@ -9,11 +9,15 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::libc;
+
+use super::confine::Confine;
 use crate::os_text::normalized;
 use crate::plan::variation::{Change, Variation};
 use crate::project::is_place;
 use crate::trace::{
-    Access, Command, Event, Frame, Injection, ModuleCache, ProcessId, Steer, Sys, Trace,
+    Access, BlindSpot, Command, Event, Frame, Injection, ModuleCache, Outcome, ProcessId, Steer,
+    Sys, Trace,
 };
 
 /// What is watched in a run.
@@ -40,8 +44,12 @@ pub struct Sighting {
     pub function: Option<String>,
     /// File and line of that function, where debug information tells them.
     pub location: Option<String>,
+    /// The functions of the code that called that one, innermost first, as far as they are known.
+    pub callers: Vec<String>,
     /// The program, if a process that the code started did it.
     pub program: Option<OsString>,
+    /// Whether the sandbox refused it.
+    pub refused: bool,
 }
 
 /// What code asked.
@@ -65,6 +73,8 @@ pub enum What {
     Exec(Vec<OsString>),
     /// The network.
     Network,
+    /// A process that is not its own, by a signal or by tracing.
+    Process,
     /// Kernel's and host's names.
     Uname,
     /// The number of processors.
@@ -106,6 +116,14 @@ impl What {
 }
 
 impl Watch {
+    /// Whether a path is no news: the system's, the toolchain's or, for who reads it, declared.
+    pub fn knows(&self, path: &Path, reading: bool) -> bool {
+        let place = normalized(path);
+        let is_known =
+            |own: &Path| self.known.contains(own) || (reading && self.declared.contains(own));
+        place.ancestors().any(is_known)
+    }
+
     /// Sets up `command` to be watched, and steered as `changes` say.
     pub(super) fn watch(&self, command: Command, changes: &[Change]) -> Command {
         let mut injection = Injection::new();
@@ -191,8 +209,73 @@ fn is_system(module: &Path) -> bool {
     .any(|prefix| name.starts_with(prefix))
 }
 
+/// What a sandbox keeps from a run.
+pub(super) struct Refusals<'a> {
+    pub(super) confine: &'a Confine,
+    /// What the run was not to find anyway.
+    pub(super) hidden: BTreeSet<&'a Path>,
+}
+
+impl Refusals<'_> {
+    /// Whether an access failed that would not have failed outside.
+    fn made(&self, event: &Event) -> bool {
+        if event.outcome.succeeded() {
+            return false;
+        }
+        let there = |path: &Path| {
+            let path = normalized(path);
+            !self.hidden.contains(&*path)
+                && !self.confine.shows(&path)
+                && path.symlink_metadata().is_ok()
+        };
+        match &event.access {
+            Access::Open { mode, .. } if mode.write || mode.create => self.write(event),
+            Access::Open { path, .. }
+            | Access::Status { path }
+            | Access::ReadLink { path }
+            | Access::Exec { path, .. } => there(&path.absolute),
+            Access::Change { .. }
+            | Access::Symlink { .. }
+            | Access::Rename { .. }
+            | Access::Link { .. } => self.write(event),
+            _ => false,
+        }
+    }
+
+    /// Whether a change failed for want of the right or of the folder around.
+    fn write(&self, event: &Event) -> bool {
+        let Some(path) = event.access.path() else {
+            return false;
+        };
+        match event.outcome {
+            Outcome::Failed(libc::EROFS | libc::EACCES | libc::EPERM) => true,
+            Outcome::Failed(libc::ENOENT) => {
+                let path = normalized(&path.absolute);
+                let around = path.parent().unwrap_or(&path);
+                !self.confine.shows(around) && around.is_dir()
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What anybody else (rustc, mostly) was refused.
+pub(super) fn missed(trace: &Trace, watch: &Watch, refusals: &Refusals<'_>) -> BTreeSet<What> {
+    let watched = owners(trace, &watch.suspects);
+    let others = trace.events.iter().filter(|event| {
+        !watched.contains_key(&event.process)
+            && responsible(&event.frames, &watch.suspects).is_none()
+            && refusals.made(event)
+    });
+    others.filter_map(|event| what(event, true)).collect()
+}
+
 /// Everything that watched code asked, sorted, each thing once.
-pub(super) fn sightings(mut trace: Trace, watch: &Watch) -> Vec<Sighting> {
+pub(super) fn sightings(
+    mut trace: Trace,
+    watch: &Watch,
+    refusals: Option<&Refusals<'_>>,
+) -> Vec<Sighting> {
     let suspects = &watch.suspects;
     let watched: BTreeSet<ProcessId> = owners(&trace, suspects).into_keys().collect();
     trace.events.retain(|event| {
@@ -202,7 +285,10 @@ pub(super) fn sightings(mut trace: Trace, watch: &Watch) -> Vec<Sighting> {
     let owners = owners(&trace, suspects);
     let mut found = BTreeSet::new();
     for event in &trace.events {
-        let Some(what) = what(event) else { continue };
+        let refused = refusals.is_some_and(|own| own.made(event));
+        let Some(what) = what(event, refused) else {
+            continue;
+        };
         let own = responsible(&event.frames, suspects)
             .map(|frame| (frame.module.to_path_buf(), &event.frames[..]));
         let owner = owners.get(&event.process);
@@ -218,6 +304,7 @@ pub(super) fn sightings(mut trace: Trace, watch: &Watch) -> Vec<Sighting> {
         let program = program.filter(|_| !matches!(what, What::Exec(_)));
         // What a started program reads of the system and of itself says nothing about the macro.
         if program.is_some()
+            && !refused
             && matches!(
                 what,
                 What::Random | What::Status(_) | What::Missing(_) | What::Variable(..) | What::Pid
@@ -237,14 +324,16 @@ pub(super) fn sightings(mut trace: Trace, watch: &Watch) -> Vec<Sighting> {
             module,
             function,
             location,
+            callers: frame.map_or(Vec::new(), |own| callers(frames, own)),
             program,
+            refused,
         });
     }
     // What the code wrote itself is its own.
     let own: BTreeSet<PathBuf> = found
         .iter()
         .filter_map(|own| match &own.what {
-            What::Write(path) => Some(path.clone()),
+            What::Write(path) if !own.refused => Some(path.clone()),
             _ => None,
         })
         .collect();
@@ -345,6 +434,25 @@ const RUNTIME: &[&str] = &[
     "rand_chacha",
 ];
 
+/// Most callers that are told.
+const MAX_CALLERS: usize = 4;
+
+/// The functions of the same code that called `own`, without the standard library's.
+fn callers(frames: &[Frame], own: &Frame) -> Vec<String> {
+    let outer = frames.iter().skip_while(|frame| !std::ptr::eq(*frame, own));
+    let mut names: Vec<String> = outer
+        .skip(1)
+        .filter(|frame| frame.module == own.module)
+        .filter_map(|frame| frame.symbol.as_deref())
+        .filter(|name| name.contains("::") && !name.contains(" as core::ops::"))
+        .filter(|name| !RUNTIME.contains(&crate_of(name)))
+        .map(str::to_owned)
+        .take(MAX_CALLERS)
+        .collect();
+    names.dedup();
+    names
+}
+
 /// The crate of a demangled symbol: `<a::B as c::D>::f` is of `a`, and so is `<[u8] as a::C>::f`,
 /// whose type is nobody's.
 pub fn crate_of(symbol: &str) -> &str {
@@ -369,8 +477,9 @@ fn first_crate(text: &str) -> (&str, bool) {
     (name, rest.starts_with("::"))
 }
 
-fn what(event: &Event) -> Option<What> {
-    let failed = !event.outcome.succeeded();
+/// What an access asks; one that the sandbox refused asks what it would have had outside.
+fn what(event: &Event, refused: bool) -> Option<What> {
+    let failed = !event.outcome.succeeded() && !refused;
     Some(match &event.access {
         Access::Random { .. } => What::Random,
         Access::Clock { .. } => What::Clock,
@@ -384,6 +493,9 @@ fn what(event: &Event) -> Option<What> {
             What::Missing(path.absolute.clone())
         }
         Access::Open { path, .. } if is_random_device(&path.absolute) => What::Random,
+        Access::Open { path, mode } if mode.directory && refused => {
+            What::List(path.absolute.clone())
+        }
         Access::Open { mode, .. } if mode.directory || mode.path_only => return None,
         Access::Open { path, .. } => match path.absolute.to_str() {
             Some(
@@ -402,6 +514,16 @@ fn what(event: &Event) -> Option<What> {
         Access::Rename { to, .. } | Access::Link { to, .. } => What::Write(to.absolute.clone()),
         Access::Exec { argv, .. } if !failed => What::Exec(argv.to_vec()),
         Access::Connect { .. } | Access::Bind { .. } => What::Network,
+        Access::Blind(BlindSpot::Ptrace) => What::Process,
+        // Its own processes can be reached; that others cannot is what the sandbox is for.
+        Access::Signal {
+            target,
+            signal: 1..,
+        } if matches!(target, -1 | 1)
+            || matches!(event.outcome, Outcome::Failed(libc::ESRCH | libc::EPERM)) =>
+        {
+            What::Process
+        }
         Access::Identity => match event.call? {
             Sys::Getpid | Sys::Gettid | Sys::Getppid => What::Pid,
             _ => What::User,

@@ -80,6 +80,11 @@ fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
         group = group.element(Said::NOTE.with_name(label).message(text));
     }
     group = group.element(Said::HELP.message(escaped(&finding.help)));
+    // That the default holds is no news.
+    if finding.level_source.contains(" because ") {
+        let source = escaped(&finding.level_source);
+        group = group.element(Said::NOTE.with_name("level").message(source));
+    }
     let renderer = Renderer::styled().term_width(SNIPPET_WIDTH);
     writeln!(out, "{}\n", renderer.render(&[group]))
 }
@@ -145,6 +150,8 @@ fn notes(finding: &Finding) -> Vec<(&'static str, String)> {
         }
     }
     notes.extend(finding.evidence.iter().map(|text| ("seen", escaped(text))));
+    let hints = finding.hints.iter();
+    notes.extend(hints.map(|text| ("look here", escaped(text))));
     match finding.grade {
         Grade::Confirmed => {}
         Grade::Hazard => notes.push(("grade", "not confirmed by a run of its own".to_owned())),
@@ -318,8 +325,9 @@ fn write_last_line(out: &mut String, report: &Report) -> std::fmt::Result {
     if safe == total {
         return writeln!(
             out,
-            "{GREEN}{total} {crates} safe{PLAIN} under {strategies} ({})",
-            escaped(&report.rustc)
+            "{GREEN}{total} {crates} safe{PLAIN} under {strategies} ({}; sandbox: {})",
+            escaped(&report.rustc),
+            escaped(&report.sandbox.mechanism)
         );
     }
     let others = Verdict::ALL
@@ -331,9 +339,10 @@ fn write_last_line(out: &mut String, report: &Report) -> std::fmt::Result {
         .collect();
     writeln!(
         out,
-        "{safe} of {total} {crates} safe, {} under {strategies} ({})",
+        "{safe} of {total} {crates} safe, {} under {strategies} ({}; sandbox: {})",
         others.join(", "),
-        escaped(&report.rustc)
+        escaped(&report.rustc),
+        escaped(&report.sandbox.mechanism)
     )
 }
 
@@ -374,6 +383,10 @@ mod tests {
             }),
             evidence: vec![text.to_owned()],
             help: text.to_owned(),
+            trace: Vec::new(),
+            level_source: text.to_owned(),
+            hints: vec![text.to_owned()],
+            aside: None,
         }
     }
 

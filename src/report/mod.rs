@@ -1,8 +1,17 @@
 //! The report: what was found about every crate, and one file per format that renders it.
 
 pub mod action;
+mod anchor;
+pub mod format;
+pub mod github;
+pub mod gitlab;
+pub mod html;
 pub mod human;
 pub mod json;
+pub mod junit;
+pub mod markdown;
+pub mod sarif;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -10,11 +19,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::metadata::Svh;
 use crate::lint::{Finding, Level};
+use crate::os_text;
 use crate::plan::variation;
 
 /// What is said of a crate, and of a crate under one strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Verdict {
     /// Both SVHs of every pair agreed.
     Safe,
@@ -57,16 +68,19 @@ impl Verdict {
 
 /// A crate under one strategy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StrategyVerdict {
     /// The verdict.
     pub verdict: Verdict,
     /// SVH of the metadata side and of the full side, as the first pair of compiles gave them;
     /// `null` where a side made none.
+    #[cfg_attr(test, schemars(with = "[Option<json::schema::Svh>; 2]"))]
     pub svh: [Option<Svh>; 2],
 }
 
 /// One crate of the build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CrateVerdict {
     /// `//path:target` or `name@version`.
     pub id: String,
@@ -86,10 +100,27 @@ pub struct CrateVerdict {
     pub infected_by: Vec<String>,
     /// `hermetic` or `escapes`; `null` where accesses were not watched.
     pub hermeticity: Option<String>,
+    /// The package's manifest, relative to the workspace; `null` where it lies elsewhere.
+    #[serde(default)]
+    pub manifest: Option<String>,
+    /// Ids of the judged crates that it loads and was given by name (`--extern`); sorted.
+    #[serde(default)]
+    pub loads: Vec<String>,
+}
+
+/// What confined the compiles.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enforced {
+    /// `namespaces`, `landlock` or `none`.
+    pub mechanism: String,
+    /// Why it is not `namespaces` and what it does not enforce, in a line.
+    pub why: Option<String>,
 }
 
 /// Something that the report says nothing about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NotChecked {
     /// What.
     pub what: String,
@@ -99,6 +130,7 @@ pub struct NotChecked {
 
 /// Counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Crates that were judged.
     pub crates: usize,
@@ -110,8 +142,56 @@ pub struct Summary {
     pub interrupted: bool,
 }
 
+/// The command line of a check, without what only changes how it is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Command {
+    /// The targets.
+    pub patterns: Vec<String>,
+    /// svhcheck's own options.
+    pub options: Vec<String>,
+    /// What stood behind `--`, for `cargo build`.
+    pub cargo: Vec<String>,
+}
+
+impl Command {
+    /// The command as one line of a shell.
+    pub fn line(&self) -> String {
+        self.line_for(&self.patterns, &[])
+    }
+
+    /// The same for one crate alone; for a dependency, which no pattern names, the whole check.
+    pub fn line_of(&self, id: &str) -> String {
+        if !id.starts_with("//") {
+            return self.line();
+        }
+        // The second build of a crate has the first one's target.
+        let target = id.split('#').next().unwrap_or(id).to_owned();
+        self.line_for(&[target], &["--no-deps".to_owned()])
+    }
+
+    fn line_for(&self, patterns: &[String], more: &[String]) -> String {
+        let mut options = self.options.clone();
+        options.extend(
+            more.iter()
+                .filter(|own| !self.options.contains(own))
+                .cloned(),
+        );
+        let end = (!self.cargo.is_empty()).then(|| "--".to_owned());
+        let words = patterns
+            .iter()
+            .chain(&options)
+            .chain(&end)
+            .chain(&self.cargo);
+        words.fold("svhcheck".to_owned(), |line, word| {
+            line + " " + &os_text::word(word.as_bytes()).to_string_lossy()
+        })
+    }
+}
+
 /// Everything that a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report {
     /// Version of this form ([`json::VERSION`]).
     pub version: u32,
@@ -121,6 +201,8 @@ pub struct Report {
     pub strategies: Vec<String>,
     /// Variations that were applied.
     pub variations: Vec<String>,
+    /// What confined the compiles that load macros.
+    pub sandbox: Enforced,
     /// Every judged crate, sorted by id.
     pub crates: Vec<CrateVerdict>,
     /// Findings, sorted by crate, the most telling of each first.
@@ -129,6 +211,9 @@ pub struct Report {
     pub not_checked: Vec<NotChecked>,
     /// Counts.
     pub summary: Summary,
+    /// What to type to make this report again; `null` in reports of older versions.
+    #[serde(default)]
+    pub command: Option<Command>,
 }
 
 /// The order of findings: by crate; of one crate, what moves the SVH by itself before what an

@@ -4,4 +4,5 @@
 
 pub mod args;
 pub mod depinfo;
+pub mod messages;
 pub mod toolchain;

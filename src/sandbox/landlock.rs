@@ -12,9 +12,10 @@ use landlock::{
 };
 use nix::libc;
 
-use super::op::{Op, word};
+use super::op::Op;
 use super::view::{self, Item, View};
 use super::{Limits, Policy, Prepared, SandboxError, namespaces};
+use crate::os_text::word;
 
 /// The newest rights that are asked for. The library leaves out what the kernel does not know.
 const NEWEST: ABI = ABI::V6;

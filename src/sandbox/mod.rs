@@ -39,6 +39,9 @@ pub struct Policy {
     pub network: bool,
     /// Gives the command an empty `/tmp` of its own, if the mechanism can.
     pub private_tmp: bool,
+    /// Another folder that is empty and its own inside, if the mechanism can: where `TMPDIR` leads.
+    /// What lies in it and is named is there all the same. Left out if it is no folder.
+    pub temp: Option<PathBuf>,
     /// Bounds on resources.
     pub limits: Limits,
 }

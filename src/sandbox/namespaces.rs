@@ -16,6 +16,7 @@ use nix::unistd::{getegid, geteuid};
 use super::op::{Access, Op, Resource, c_path};
 use super::view::{self, Item, View};
 use super::{Limits, Policy, Prepared, SandboxError};
+use crate::os_text::word;
 
 /// Where the new root may be put together: an existing folder, of which the policy shows nothing.
 const PLACES: &[&str] = &[
@@ -64,7 +65,7 @@ pub(super) fn prepare(policy: &Policy) -> Result<Prepared, SandboxError> {
         steps: Vec::new(),
     };
     root.found(policy);
-    root.fill(&view);
+    root.fill(&view, policy.limits.tmp_size);
     let at = |path: &str| c_path(&root.place.join(path)).unwrap_or_default();
     let finish = [
         // Nothing in there is the policy's to write. As root that is no formality: much of
@@ -100,8 +101,11 @@ const OLD: &std::ffi::CStr = c".old";
 
 fn place(view: &View) -> Option<PathBuf> {
     let free = |place: &&Path| {
+        // The empty folders are made in the root, wherever that is put together.
+        let named = view.iter().filter(|(_, item)| **item != Item::Fresh);
+        let mut named = named.map(|(path, _)| path);
         let overlaps = |path: &PathBuf| path.starts_with(place) || place.starts_with(path);
-        !view.keys().any(overlaps) && place.symlink_metadata().is_ok_and(|data| data.is_dir())
+        !named.any(overlaps) && place.symlink_metadata().is_ok_and(|data| data.is_dir())
     };
     let place = PLACES.iter().map(Path::new).find(free)?;
     Some(place.to_path_buf())
@@ -166,12 +170,8 @@ impl Root {
         }
     }
 
-    /// What every root has: `/proc`, `/dev`, and `/tmp` if it is asked for.
+    /// What every root has: `/proc` and `/dev`.
     fn found(&mut self, policy: &Policy) {
-        let tmpfs = |at: CString, options: String| Op::Tmpfs {
-            at,
-            options: CString::new(options).unwrap_or_default(),
-        };
         let root = c_path(&self.place).unwrap_or_default();
         self.steps.push(tmpfs(root, ROOT_SIZE.to_owned()));
         for folder in ["/.old", "/proc", "/dev"] {
@@ -189,13 +189,6 @@ impl Root {
             let says = CString::new(*says).unwrap_or_default();
             self.steps.push(Op::Symlink { says, at });
         }
-        if policy.private_tmp {
-            let size = policy.limits.tmp_size;
-            let size = size.map_or(String::new(), |bytes| format!(",size={bytes}"));
-            self.directory(Path::new("/tmp"));
-            let at = self.at(Path::new("/tmp"));
-            self.steps.push(tmpfs(at, format!("mode=1777{size}")));
-        }
         let tell = |path: &str, number: u32| Op::Tell {
             path: self.at(Path::new(path)),
             text: CString::new(number.to_string()).unwrap_or_default(),
@@ -210,7 +203,8 @@ impl Root {
         self.steps.push(none);
     }
 
-    fn fill(&mut self, view: &View) {
+    fn fill(&mut self, view: &View, temp_size: Option<u64>) {
+        let size = temp_size.map_or(String::new(), |bytes| format!(",size={bytes}"));
         for (path, item) in view {
             let inside = view::around(view, path).is_some();
             if !inside {
@@ -220,6 +214,13 @@ impl Root {
                 Item::Link(says) => {
                     let (says, at) = (c_path(says).unwrap_or_default(), self.at(path));
                     self.steps.push(Op::Symlink { says, at });
+                }
+                Item::Fresh => {
+                    if !inside {
+                        self.directory(path);
+                    }
+                    let at = self.at(path);
+                    self.steps.push(tmpfs(at, format!("mode=1777{size}")));
                 }
                 Item::Tree { write, directory } => {
                     let access = if *write { Access::Write } else { Access::Read };
@@ -251,6 +252,13 @@ impl Root {
     }
 }
 
+fn tmpfs(at: CString, options: String) -> Op {
+    Op::Tmpfs {
+        at,
+        options: CString::new(options).unwrap_or_default(),
+    }
+}
+
 /// The same by util-linux: `unshare` makes the name spaces, a shell in them mounts, and a second
 /// `unshare` gives the command its own user number back and makes the new root its root.
 fn shell(place: &Path, policy: &Policy, outer: &[Op], inner: &[Op]) -> OsString {
@@ -260,7 +268,7 @@ fn shell(place: &Path, policy: &Policy, outer: &[Op], inner: &[Op]) -> OsString 
         script.push("\n");
     }
     let limits: Vec<String> = inner.iter().filter_map(Op::limit_option).collect();
-    let place = super::op::word(place.as_os_str().as_bytes());
+    let place = word(place.as_os_str().as_bytes());
     script.push("user=$1 group=$2; shift 2\n");
     script.push(format!("exec prlimit {} -- \\\n", limits.join(" ")));
     script.push("unshare --map-user=\"$user\" --map-group=\"$group\" --root=");
@@ -276,7 +284,7 @@ fn shell(place: &Path, policy: &Policy, outer: &[Op], inner: &[Op]) -> OsString 
     text.push("unshare --map-root-user --mount --pid --uts --ipc");
     text.push(network);
     text.push(" --fork --kill-child=KILL -- \\\nsh -euc ");
-    text.push(super::op::word(script.as_bytes()));
+    text.push(word(script.as_bytes()));
     text.push(" sandboxed \"$(id -u)\" \"$(id -g)\" \"$@\"\n}\n");
     text
 }
@@ -316,7 +324,7 @@ mod tests {
             made: BTreeSet::new(),
             steps: Vec::new(),
         };
-        root.fill(&view);
+        root.fill(&view, None);
         let steps: Vec<String> = root.steps.iter().map(Op::to_string).collect();
         assert_eq!(
             steps,

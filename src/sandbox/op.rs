@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::libc;
 
+use crate::os_text::word;
+
 /// A step. Everything it needs was made before the fork.
 #[derive(Debug)]
 pub(super) enum Op {
@@ -291,23 +293,6 @@ pub(super) fn c_path(path: &Path) -> Option<CString> {
     CString::new(path.as_os_str().as_bytes()).ok()
 }
 
-/// `text` as one word of `sh`.
-pub(super) fn word(text: &[u8]) -> OsString {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./=,:+@%".contains(byte);
-    if !text.is_empty() && text.iter().all(plain) {
-        return OsString::from_vec(text.to_vec());
-    }
-    let mut quoted = vec![b'\''];
-    for &byte in text {
-        match byte {
-            b'\'' => quoted.extend(b"'\\''"),
-            byte => quoted.push(byte),
-        }
-    }
-    quoted.push(b'\'');
-    OsString::from_vec(quoted)
-}
-
 fn line(start: &[&[u8]], at: &CString) -> OsString {
     let mut text = start.join(&b' ');
     text.push(b' ');
@@ -383,7 +368,12 @@ fn bind(from: &CStr, at: &CStr, access: Access) -> Result<i64, i32> {
             here,
             from.as_ptr(),
             flags,
-        ))?;
+        ));
+        let tree = match tree {
+            // It was there when the policy was read. Then it is as if it had not been.
+            Err(libc::ENOENT) if access == Access::Read => return Ok(0),
+            tree => tree?,
+        };
         let tree = OwnedFd::from_raw_fd(fd(tree));
         let whole = libc::AT_EMPTY_PATH | recursive;
         set_attributes(tree.as_raw_fd(), c"", access.attributes(), whole)?;
@@ -452,14 +442,6 @@ fn drop_capabilities() -> Result<i64, i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_of_sh_stay_one_word() {
-        assert_eq!(word(b"/usr/lib"), "/usr/lib");
-        assert_eq!(word(b"a b"), "'a b'");
-        assert_eq!(word(b"it's"), "'it'\\''s'");
-        assert_eq!(word(b""), "''");
-    }
 
     #[test]
     fn securebits_lock_all_but_keep_caps() {

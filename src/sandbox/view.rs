@@ -16,6 +16,8 @@ pub(super) enum Item {
     Tree { write: bool, directory: bool },
     /// A symbolic link that says this.
     Link(PathBuf),
+    /// A folder that is empty and its own.
+    Fresh,
 }
 
 /// Everything to be seen, by real path: an item lies in a tree exactly if it follows it in this
@@ -34,6 +36,12 @@ pub(super) fn view(policy: &Policy) -> Result<View, SandboxError> {
     for path in &policy.write {
         add(&mut view, path, true)?;
     }
+    if policy.private_tmp {
+        view.entry(PathBuf::from("/tmp")).or_insert(Item::Fresh);
+    }
+    if let Some(temp) = &policy.temp {
+        add_temp(&mut view, temp)?;
+    }
     // What its tree shows anyhow; from the start, so that only trees which stay are compared with.
     let mut kept = View::new();
     for (path, item) in view {
@@ -41,7 +49,7 @@ pub(super) fn view(policy: &Policy) -> Result<View, SandboxError> {
         let shown = match (&item, around) {
             (Item::Link(_), Some(_)) => true,
             (Item::Tree { write, .. }, Some(around)) => *write == around,
-            (_, None) => false,
+            (Item::Fresh, _) | (_, None) => false,
         };
         if !shown {
             kept.insert(path, item);
@@ -50,14 +58,42 @@ pub(super) fn view(policy: &Policy) -> Result<View, SandboxError> {
     Ok(kept)
 }
 
-/// Whether the tree around a path may be written; `None` if it lies in none.
+/// Whether the tree around a path may be written; `None` if it lies in none, or in an empty folder.
 pub(super) fn around(view: &View, path: &Path) -> Option<bool> {
     path.ancestors()
         .skip(1)
         .find_map(|folder| match view.get(folder) {
-            Some(Item::Tree { write, .. }) => Some(*write),
+            Some(Item::Tree { write, .. }) => Some(Some(*write)),
+            Some(Item::Fresh) => Some(None),
             _ => None,
         })
+        .flatten()
+}
+
+fn add_temp(view: &mut View, path: &Path) -> Result<(), SandboxError> {
+    if !path.is_absolute() || !path.is_dir() || is_systems(path) {
+        return Ok(());
+    }
+    let mut links = Vec::new();
+    let real = follow(path, |link, says| links.push((link, says)));
+    let real = real.map_err(|source| SandboxError::Path {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    if real == Path::new("/") {
+        return Ok(());
+    }
+    view.extend(
+        links
+            .into_iter()
+            .map(|(link, says)| (link, Item::Link(says))),
+    );
+    // A folder that may be written anyway stays that.
+    let written = matches!(view.get(&real), Some(Item::Tree { write: true, .. }));
+    if !written && around(view, &real) != Some(true) {
+        view.insert(real, Item::Fresh);
+    }
+    Ok(())
 }
 
 fn add(view: &mut View, path: &Path, write: bool) -> Result<(), SandboxError> {
@@ -81,7 +117,10 @@ fn add(view: &mut View, path: &Path, write: bool) -> Result<(), SandboxError> {
     if is_systems(&real) {
         return Ok(());
     }
-    let metadata = fs::symlink_metadata(&real).map_err(failed)?;
+    let metadata = match fs::symlink_metadata(&real) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !write => return Ok(()),
+        metadata => metadata.map_err(failed)?,
+    };
     let before = matches!(view.get(&real), Some(Item::Tree { write: true, .. }));
     let item = Item::Tree {
         write: write || before,
@@ -171,6 +210,28 @@ mod tests {
             (base.join("real/sub/out"), tree(true, true)),
         ]);
         assert_eq!(view, expected);
+    }
+
+    #[test]
+    fn a_temporary_folder_is_empty_but_for_what_is_named_in_it() {
+        let folder = tempfile::tempdir().expect("a place to write");
+        let base = folder.path().canonicalize().expect("it was just made");
+        fs::create_dir_all(base.join("tmp/own")).expect("a new folder");
+        fs::create_dir(base.join("written")).expect("a new folder");
+        let policy = |temp: &str| Policy {
+            read: vec![base.clone(), base.join("tmp/own")],
+            write: vec![base.join("written")],
+            temp: Some(base.join(temp)),
+            ..Policy::default()
+        };
+        let inside = view(&policy("tmp")).expect("all is there");
+        assert_eq!(inside.get(&base.join("tmp")), Some(&Item::Fresh));
+        assert_eq!(inside.get(&base.join("tmp/own")), Some(&tree(false, true)));
+        assert_eq!(around(&inside, &base.join("tmp/own")), None);
+        for other in ["written", "missing"] {
+            let view = view(&policy(other)).expect("all is there");
+            assert!(!view.values().any(|item| *item == Item::Fresh), "{other}");
+        }
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub enum Cut {
     Killed,
     /// It ran longer than the limit.
     Timeout,
-    /// It made more processes than the limit.
+    /// It had more processes at one time than the limit.
     Processes,
 }
 
@@ -289,6 +289,13 @@ pub enum Access {
     /// Asked for the kernel's name, processors or memory, or made an unnamed file; the call says
     /// which.
     System,
+    /// Sent a signal.
+    Signal {
+        /// To this process or thread, as the caller numbers it; to a group or to all if negative.
+        target: i32,
+        /// Which; 0 only asks whether it could.
+        signal: i32,
+    },
     /// Read an environment variable (seen at libc's `getenv`).
     Variable {
         /// Its name.

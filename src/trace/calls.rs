@@ -109,7 +109,7 @@ impl Run {
         } else {
             Answer::Pass
         };
-        if matches!(sys.group(), Group::Status | Group::Seek | Group::Signal) {
+        if matches!(sys.group(), Group::Status | Group::Seek | Group::Number) {
             return self.go_on(stopped, sys, args, None, AtExit::Ignore, answer);
         }
         if let Answer::Return(_) = answer {

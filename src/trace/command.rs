@@ -172,7 +172,7 @@ impl Command {
         self
     }
 
-    /// Kills the whole tree when it has made more processes than this.
+    /// Kills the whole tree when it has more processes than this at one time.
     #[must_use]
     pub fn max_processes(mut self, limit: usize) -> Self {
         self.watch.processes = Some(limit);
@@ -337,6 +337,7 @@ fn interest(watch: &Watch) -> Interest {
         Group::Identity,
         Group::System,
         Group::Blind,
+        Group::Signal,
         Group::Birth,
     ];
     if watch.clocks || watch.injection.steers_time() {
@@ -502,14 +503,14 @@ impl Live {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a new process; kills it at once if the run was cut.
-    pub(crate) fn add(&self, pid: i32) {
+    /// Notes a new process; kills it at once if the run was cut. Returns how many there are.
+    pub(crate) fn add(&self, pid: i32) -> usize {
         #[expect(unsafe_code, reason = "neither nix nor std has pidfd_open")]
         // SAFETY: plain numbers; a result that is not negative is a descriptor made for us alone.
         let handle = unsafe {
             match libc::syscall(libc::SYS_pidfd_open, pid, 0).try_into() {
                 Ok(fd @ 0..) => OwnedFd::from_raw_fd(fd),
-                _ => return, // Gone already.
+                _ => return self.lock().0.len(), // Gone already.
             }
         };
         let mut state = self.lock();
@@ -517,6 +518,7 @@ impl Live {
             signal(&handle);
         }
         state.0.insert(pid, handle);
+        state.0.len()
     }
 
     pub(crate) fn remove(&self, pid: i32) {

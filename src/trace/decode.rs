@@ -180,16 +180,19 @@ pub(crate) fn decode(
         | Sys::Getegid
         | Sys::Getresuid
         | Sys::Getresgid
-        | Sys::Kill
         | Sys::Getpgid
         | Sys::Getsid
-        | Sys::RtSigqueueinfo
-        | Sys::Tkill
-        | Sys::Tgkill
-        | Sys::RtTgsigqueueinfo
         | Sys::Prlimit64
         | Sys::PidfdOpen
         | Sys::SchedSetaffinity => Access::Identity,
+        Sys::Kill | Sys::RtSigqueueinfo | Sys::Tkill => Access::Signal {
+            target: int(a),
+            signal: int(b),
+        },
+        Sys::Tgkill | Sys::RtTgsigqueueinfo => Access::Signal {
+            target: int(a),
+            signal: int(c),
+        },
         Sys::Uname
         | Sys::Getcwd
         | Sys::Sysinfo

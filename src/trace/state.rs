@@ -189,10 +189,10 @@ impl Run {
             ..Image::default()
         });
         self.by_pid.insert(pid, index);
-        self.live.add(pid);
+        let alive = self.live.add(pid);
         self.add_task(pid, index, 1, key);
         let limit = self.watch.processes;
-        if limit.is_some_and(|limit| self.processes.len() > limit) {
+        if limit.is_some_and(|limit| alive > limit) {
             self.live.cut(Cut::Processes);
         }
     }

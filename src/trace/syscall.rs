@@ -30,8 +30,10 @@ pub(crate) enum Group {
     Status,
     /// `lseek`: only where directory order is steered.
     Seek,
-    /// Calls that take a process number: only where those are steered.
+    /// Signals to processes by their number.
     Signal,
+    /// Other calls that take a process number: only where those are steered.
+    Number,
     /// `mmap` of code: only where code is asked for.
     Map,
 }
@@ -200,13 +202,15 @@ calls! {
     }
     Signal {
         Kill "kill" 62 129,
-        Getpgid "getpgid" 121 155,
-        Getsid "getsid" 124 156,
         RtSigqueueinfo "rt_sigqueueinfo" 129 138,
         Tkill "tkill" 200 130,
-        SchedSetaffinity "sched_setaffinity" 203 122,
         Tgkill "tgkill" 234 131,
         RtTgsigqueueinfo "rt_tgsigqueueinfo" 297 240,
+    }
+    Number {
+        Getpgid "getpgid" 121 155,
+        Getsid "getsid" 124 156,
+        SchedSetaffinity "sched_setaffinity" 203 122,
         Prlimit64 "prlimit64" 302 261,
         PidfdOpen "pidfd_open" 434 434,
     }

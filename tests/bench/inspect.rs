@@ -25,15 +25,20 @@ fn main() {
     // The compiler itself and not rustup's proxy, which would cost it as much again.
     let rustc = sysroot.join("bin/rustc");
     let own = std::env::current_exe().unwrap();
-    for (name, directory) in [
-        (
-            "sysroot",
-            sysroot.join("lib/rustlib/x86_64-unknown-linux-gnu/lib"),
-        ),
-        ("own dependencies", own.parent().unwrap().to_owned()),
+    let own = own.parent().unwrap();
+    // `target/release/deps`, and what tests have left in `target/debug/deps`.
+    let debug = own.join("../../debug/deps");
+    let library = sysroot.join("lib/rustlib/x86_64-unknown-linux-gnu/lib");
+    for (name, directories) in [
+        ("sysroot", vec![library.clone()]),
+        ("own dependencies", vec![own.to_owned()]),
+        ("all", vec![library, own.to_owned(), debug]),
     ] {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(&directory)
-            .unwrap()
+        let entries = directories
+            .iter()
+            .filter_map(|at| std::fs::read_dir(at).ok());
+        let mut files: Vec<PathBuf> = entries
+            .flatten()
             .map(|entry| entry.unwrap().path())
             .filter(|path| {
                 path.extension()

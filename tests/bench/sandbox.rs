@@ -25,6 +25,7 @@ fn main() {
     let policy = |files: &[PathBuf]| Policy {
         read: [Policy::system_paths(), files.to_vec()].concat(),
         private_tmp: true,
+        temp: None,
         limits: Limits {
             processes: Some(4096),
             ..Limits::default()

@@ -420,6 +420,70 @@ fn goblin_sees_the_same_sections() {
     }
 }
 
+/// The objects inside of archives: names and sizes of sections as this program reads them, and as many
+/// symbols as the library has that `diff` compares them with.
+#[test]
+fn goblin_sees_the_same_objects() {
+    use object::{Object as _, ObjectSymbol as _};
+    const LARGE: usize = 2 << 20;
+    let (mut objects, mut symbols) = (0, 0);
+    let golden = crate::golden::compilers()
+        .into_iter()
+        .flat_map(|directory| {
+            let files = ["libgolden-g.rlib", "libgolden_macro-g.so"];
+            files.map(|file| directory.join(file))
+        });
+    for path in golden.chain(at_hand("rlib")).chain(at_hand("so")) {
+        let artifact = artifact::open(&path).unwrap();
+        if artifact.bytes().len() > LARGE {
+            continue; // they say no more, but for a minute
+        }
+        let members = artifact.members().map(Result::unwrap);
+        let mut all: Vec<Vec<u8>> = members.map(|member| member.data.to_vec()).collect();
+        if all.is_empty() {
+            all.push(artifact.bytes().to_vec());
+        }
+        for data in all.iter().filter(|data| data.starts_with(b"\x7fELF")) {
+            let theirs = goblin::elf::Elf::parse(data).unwrap();
+            let object = artifact::from_bytes(&path, data.clone());
+            let ours: Vec<(String, u64)> = object
+                .sections()
+                .unwrap()
+                .iter()
+                .map(|section| (section.name.to_string(), section.size))
+                .collect();
+            let sections = theirs.section_headers.iter().skip(1).map(|section| {
+                let name = theirs.shdr_strtab[section.sh_name].to_owned();
+                (name, section.sh_size)
+            });
+            assert_eq!(ours, sections.collect::<Vec<_>>(), "{}", path.display());
+            let file = object::File::parse(data.as_slice()).unwrap();
+            let ours_of = |definition: bool| {
+                let symbols = file.symbols();
+                let symbols = symbols.filter(|symbol| symbol.is_undefined() != definition);
+                symbols.filter(|symbol| symbol.name() != Ok("")).count()
+            };
+            let theirs_of = |definition: bool| {
+                let symbols = theirs.syms.iter();
+                let symbols = symbols.filter(|symbol| (symbol.st_shndx != 0) == definition);
+                symbols.filter(|symbol| symbol.st_name != 0).count()
+            };
+            for definition in [true, false] {
+                assert_eq!(
+                    ours_of(definition),
+                    theirs_of(definition),
+                    "{}",
+                    path.display()
+                );
+            }
+            objects += 1;
+            symbols += theirs.syms.len();
+        }
+    }
+    eprintln!("{objects} objects with {symbols} symbols are read alike");
+    assert!(objects > 100 && symbols > objects);
+}
+
 fn metadata_is_in(path: &Path, sections: &[artifact::Section]) -> bool {
     let range = artifact::open(path).unwrap().metadata_range().unwrap();
     let rustc = sections.iter().find(|section| section.name == ".rustc");
@@ -444,5 +508,44 @@ fn items_are_named_in_every_golden_artifact_that_has_tables() {
                 directory.display()
             );
         }
+    }
+}
+
+/// What the tables of each compiler are for: the properties that are known of some items, by their
+/// position in the order of that release.
+#[test]
+fn properties_are_known_in_every_golden_artifact_that_has_tables() {
+    use svhcheck::artifact::metadata::Property as P;
+    for directory in crate::golden::compilers() {
+        let rmeta = artifact::open(&directory.join("libgolden-g.rmeta")).unwrap();
+        let metadata = rmeta.metadata().unwrap();
+        let Some(items) = metadata.items() else {
+            continue;
+        };
+        let function = [P::Visibility, P::Signature, P::Generics, P::Mir, P::Span];
+        for (path, expected) in [
+            ("crate::square", &function[..]),
+            ("crate::first", &function),
+            (
+                "crate::shapes::Circle",
+                &[P::Visibility, P::Children, P::Type],
+            ),
+            (
+                "crate::shapes::Circle::radius",
+                &[P::Visibility, P::Type, P::Span],
+            ),
+            ("crate::shapes::{impl}#1", &[P::Implements, P::Children]),
+        ] {
+            let known: Vec<P> = items
+                .values()
+                .filter(|(item, ..)| items.path(*item) == path)
+                .map(|(_, property, _)| property)
+                .collect();
+            let missing = expected.iter().find(|property| !known.contains(property));
+            let place = directory.display();
+            assert_eq!(missing, None, "{place}: {path} has {known:?}");
+        }
+        let kinds = items.bytes().iter().filter(|(_, p, _)| *p == P::Kind);
+        assert_eq!(kinds.count(), items.count(), "each item is something");
     }
 }

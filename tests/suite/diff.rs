@@ -134,6 +134,37 @@ fn a_dependency_with_another_svh_is_the_reason() {
 }
 
 #[test]
+fn among_directories_the_crate_that_changed_by_itself_is_named() {
+    let bench = Bench::new();
+    bench.write("mid.rs", "pub fn m() -> u32 { base::b() }");
+    bench.write("top.rs", "pub fn t() -> u32 { mid::m() }");
+    for (side, body) in [("a", "1"), ("b", "2")] {
+        bench.write("base.rs", &format!("pub fn b() -> u32 {{ {body} }}"));
+        bench.rustc("base.rs", side, &[]);
+        let base = format!("--extern=base={side}/libbase.rlib");
+        bench.rustc("mid.rs", side, &[&base]);
+        let mid = format!("--extern=mid={side}/libmid.rlib");
+        bench.rustc("top.rs", side, &[&mid, "-L", side]);
+    }
+    bench.write("b/libonly.rmeta", "");
+    let (text, status) = bench.diff(&["a", "b"]);
+    assert_eq!(status, 1);
+    let expected = "base: SVH differs, own content
+  libbase.rlib  (and 1 other file)
+SVH differs because dependency `base` has another SVH: mid, top
+on the right only: libonly.rmeta
+6 pairs: 6 differ; 1 on one side only; 0 files not looked at, by their ending
+";
+    assert_eq!(text, expected);
+    let (full, _) = bench.diff(&["--full", "a", "b"]);
+    assert_eq!(full.matches("metadata bytes\n").count(), 6, "{full}");
+    has(
+        &full,
+        &["bytes of base.", "on the right only: libonly.rmeta\n"],
+    );
+}
+
+#[test]
 fn an_svh_alone_is_laid_to_options() {
     let bench = Bench::new();
     bench.write("x.rs", SOURCE);
@@ -263,9 +294,106 @@ fn items_are_named_where_their_tables_are_known() {
     let text = bench.report("a/libx.rmeta", "b/libx.rmeta");
     has(
         &text,
-        &["  crate::inner::changed  type, signature or body, "],
+        &["items         1 changed\n  crate::inner::changed  MIR\n"],
     );
     assert!(!text.contains("inner::same"), "{text}");
+}
+
+/// Pairs that differ in one respect: what is said of `subject`, apart from its place, and that nothing is
+/// said of what stands beside it.
+#[test]
+fn the_property_that_differs_is_named() {
+    const BESIDE: &str = "
+        pub mod beside { pub struct Shape { pub side: u32 }
+            impl Shape { pub fn side(&self) -> u32 { self.side } } }
+        pub fn twice<T: Copy>(of: T) -> (T, T) { (of, of) }\n";
+    const BEHIND: &str = "\n#[inline] pub fn behind(of: u64) -> u64 { of ^ 0x55aa }";
+    for (left, right, expected) in [
+        (
+            "pub fn subject<T: Copy>(of: T) -> usize { [of; 3].len() * 3 }",
+            "pub fn subject<T: Copy>(of: T) -> usize { [of; 3].len() * 7 }",
+            &["MIR"][..],
+        ),
+        (
+            "pub fn subject(of: u32) -> u8 { 1 }",
+            "pub fn subject(of: i64) -> u8 { 1 }",
+            &["signature"],
+        ),
+        (
+            "pub fn subject<T: Copy>(of: T) {}",
+            "pub fn subject<T: Send>(of: T) {}",
+            &["MIR", "generics"],
+        ),
+        (
+            "/// One.\npub fn subject() {}",
+            "/// Two.\npub fn subject() {}",
+            &["attributes"],
+        ),
+        (
+            "\npub fn subject(of: u32) -> u32 { of }",
+            "#[must_use]\npub fn subject(of: u32) -> u32 { of }",
+            &["attributes"],
+        ),
+        (
+            "pub fn subject(of: u32) -> u32 { of }",
+            "\n\n\npub fn subject(of: u32) -> u32 { of }",
+            &[],
+        ),
+        (
+            "pub        fn subject() {}",
+            "pub(crate) fn subject() {}",
+            &["visibility"],
+        ),
+        (
+            "pub const subject: u32 = 41;",
+            "pub const subject: u32 = 42;",
+            &["constant value"],
+        ),
+        (
+            "pub struct Of { pub subject: u32 }",
+            "pub struct Of { pub subject: u64 }",
+            &["type"],
+        ),
+        (
+            "pub        fn subject() {}",
+            "pub unsafe fn subject() {}",
+            &["signature"],
+        ),
+    ] {
+        let bench = Bench::new();
+        for (side, source) in [("a", left), ("b", right)] {
+            bench.write("x.rs", &format!("{BESIDE}{source}{BEHIND}"));
+            bench.rustc("x.rs", side, &["--cap-lints=allow"]);
+        }
+        let (text, _) = bench.diff(&["--format=json", "a/libx.rmeta", "b/libx.rmeta"]);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let changed = json["metadata"]["items"]["changed"]["first"].as_array();
+        let mut said: Vec<&str> = Vec::new();
+        for change in changed.expect("the tables of this compiler are known") {
+            let property = change["property"].as_str().unwrap();
+            if property == "span" {
+                continue;
+            }
+            let path = change["path"].as_str().unwrap();
+            assert!(path.ends_with("subject"), "{left} {right}: {change}");
+            said.push(property);
+        }
+        said.sort_unstable();
+        assert_eq!(said, expected, "{left} {right}");
+    }
+}
+
+#[test]
+fn items_on_one_side_are_listed_and_renumber_nothing() {
+    let bench = Bench::new();
+    let items = "pub mod inner { pub fn first() {} pub struct Second { pub of: u32 } }";
+    for (side, more) in [("a", ""), ("b", "pub mod fresh { pub fn inside() {} }")] {
+        bench.write("x.rs", &format!("{items}{more}pub fn third<T>(_: T) {{}}"));
+        bench.rustc("x.rs", side, &[]);
+    }
+    let text = bench.report("a/libx.rmeta", "b/libx.rmeta");
+    has(&text, &["1 on the right only\n  + crate::fresh\n"]);
+    assert!(!text.contains("inner::"), "{text}");
 }
 
 #[test]

@@ -9,13 +9,19 @@
 
 mod artifact;
 mod bazel;
+mod browser;
 mod check;
 #[cfg(feature = "remote")]
 mod cluster;
 mod diff;
+mod explain;
+mod formats;
 mod golden;
+mod hostile;
+mod html;
 mod inspect;
 mod interrupt;
+mod levels;
 mod oracle;
 mod patterns;
 mod record;
@@ -23,6 +29,7 @@ mod record;
 mod remote;
 #[cfg(feature = "remote")]
 mod remote_real;
+mod reports;
 mod sandbox;
 mod sandbox_hostile;
 mod strategies;

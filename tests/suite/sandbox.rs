@@ -43,6 +43,7 @@ impl Ground {
             write: vec![self.at("out")],
             network: false,
             private_tmp: true,
+            temp: None,
             limits: Limits::default(),
         }
     }

@@ -112,7 +112,9 @@ impl Workspace {
         let said = self.run(&[&["--format=json", "--quiet"], args].concat());
         assert_eq!(said.status, Some(status), "{said:?}");
         assert_eq!(said.err, "", "quiet");
-        said.json()
+        let report = said.json();
+        support::assert_is_report(&report);
+        report
     }
 
     /// svhcheck's own folder.
@@ -171,10 +173,11 @@ pub(crate) fn krate<'a>(report: &'a Value, id: &str) -> &'a Value {
     found.unwrap_or_else(|| panic!("no crate {id} in {report:#}"))
 }
 
-/// The finding about the crate `id`, of which there must be one.
+/// The finding about the crate `id` that is shown, of which there must be one.
 pub(crate) fn finding<'a>(report: &'a Value, id: &str) -> &'a Value {
     let findings = report["findings"].as_array().unwrap();
-    let mut found = findings.iter().filter(|finding| finding["crate"] == id);
+    let shown = |own: &&Value| own["crate"] == id && own["level"] != "allow";
+    let mut found = findings.iter().filter(shown);
     let first = found.next();
     assert!(found.next().is_none(), "one finding about {id}: {report:#}");
     first.unwrap_or_else(|| panic!("no finding about {id} in {report:#}"))

@@ -1,69 +1,103 @@
 //! Items: which definition, and which property of it, a place in a blob belongs to.
-//!
-//! Behind its lists of arrays the root has some seventy tables, one for each property, each with a place
-//! for every definition. Their number and order change with every release, but they stand back to
-//! back, and the distance from one to the next is the size of the one before. That chain checks
-//! itself, so the tables are *found* and not assumed; where it is not found, nothing is said.
+
+use std::ops::Range;
 
 use super::Places;
 use super::header::STRING_SENTINEL;
+use super::tables::{self, Column, Form, MAX_ITEMS, Table};
 use crate::bytes::Cursor;
 
 /// The versions of which the tables have this form.
 const VERSIONS: std::ops::RangeInclusive<u8> = 9..=11;
 
-/// A shorter chain could be chance.
-const MIN_TABLES: usize = 40;
-
-/// More definitions than the largest crates have.
-const MAX_ITEMS: usize = 1 << 20;
-
 /// Deeper paths are not written out.
 const MAX_DEPTH: usize = 64;
 
-/// What is encoded of a definition, as far as its table is known by its neighbours.
+/// What is encoded of a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Property {
-    /// Attributes, documentation among them.
-    Attributes,
-    /// What is in a module, or the fields or associated items.
-    Children,
+    /// Whether it is a function, a struct, a module and so on.
+    Kind,
     /// Visibility.
     Visibility,
-    /// Where it stands in the source.
-    Span,
+    /// Parameters and result of a function.
+    Signature,
+    /// The type, of a field, constant, alias or item.
+    Type,
     /// Generics and what is demanded of them.
     Generics,
-    /// Type, signature, constant or body (MIR): tables whose order is not known.
-    Content,
+    /// Whether it is `const`.
+    Constness,
+    /// Whether it is `async`.
+    Asyncness,
+    /// Whether it is `unsafe`.
+    Safety,
+    /// Whether it is a default, of a trait's item.
+    Defaultness,
+    /// What an impl implements for what.
+    Implements,
+    /// The value of a constant.
+    Constant,
+    /// The body.
+    Mir,
+    /// Whether dependents may inline it though it has no attribute that says so.
+    Inlining,
+    /// Attributes, documentation among them.
+    Attributes,
+    /// What attributes mean for code generation.
+    Codegen,
+    /// `#[stable]`, `#[deprecated]` and their like.
+    Stability,
+    /// What is in a module, or the fields or associated items.
+    Children,
     /// Its name and place in the tree.
     Path,
+    /// Where it stands in the source.
+    Span,
+    /// Something of a table that is not known.
+    Other,
 }
 
 impl Property {
     /// Its words in output.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Attributes => "attributes",
-            Self::Children => "children",
+            Self::Kind => "kind",
             Self::Visibility => "visibility",
-            Self::Span => "span",
+            Self::Signature => "signature",
+            Self::Type => "type",
             Self::Generics => "generics",
-            Self::Content => "type, signature or body",
+            Self::Constness => "constness",
+            Self::Asyncness => "asyncness",
+            Self::Safety => "safety",
+            Self::Defaultness => "defaultness",
+            Self::Implements => "implemented trait",
+            Self::Constant => "constant value",
+            Self::Mir => "MIR",
+            Self::Inlining => "inlining",
+            Self::Attributes => "attributes",
+            Self::Codegen => "code generation attributes",
+            Self::Stability => "stability",
+            Self::Children => "children",
             Self::Path => "path",
+            Self::Span => "span",
+            Self::Other => "property not decoded",
         }
     }
 }
 
-/// The definitions of a crate and where what is encoded of them begins.
+/// The definitions of a crate and where what is encoded of them stands.
 #[derive(Debug)]
 pub struct Items {
     keys: Vec<Key>,
     /// By position: what begins there.
     owners: Vec<Owner>,
+    /// What is a byte in its table, by item.
+    bytes: Vec<(u32, Property, u8)>,
     end: u32,
 }
 
+/// A value begins here, or something that belongs to no item.
 #[derive(Debug, Clone, Copy)]
 struct Owner {
     position: u32,
@@ -71,18 +105,13 @@ struct Owner {
     property: Property,
 }
 
+/// In the place of an item: none.
+const NOBODY: u32 = u32::MAX;
+
 #[derive(Debug)]
 struct Key {
     parent: Option<u32>,
     name: String,
-}
-
-/// A table: position in the blob, bytes of an element, number of elements.
-#[derive(Debug, Clone, Copy)]
-struct Table {
-    at: usize,
-    width: usize,
-    count: usize,
 }
 
 impl Items {
@@ -94,57 +123,95 @@ impl Items {
     }
 
     fn read(blob: &[u8], places: &Places) -> Option<Self> {
-        let tables = chain(blob, places)?;
+        let tables = tables::find(blob, places)?;
+        let all = &tables.all;
         // Every definition has a hash of its path: the first table of eight bytes.
-        let hashes = tables.iter().find(|table| table.width == 8)?;
-        let count = hashes.count;
+        let hashes = all.iter().position(|table| table.width == 8)?;
+        let count = all[hashes].count;
         if count == 0 || count > MAX_ITEMS {
             return None;
         }
-        let full = tables
-            .iter()
-            .enumerate()
-            .filter(|(_, table)| table.count == count);
-        let (kinds, _) = full.clone().find(|(_, table)| {
+        let full = || {
+            let all = all.iter().enumerate();
+            all.filter(|(_, table)| table.count == count)
+        };
+        let (kinds, _) = full().find(|(_, table)| {
             let kinds = blob.get(table.at..table.at + table.width * table.count);
             table.width == 1 && kinds.is_some_and(|kinds| !kinds.contains(&0))
         })?;
-        let (key_table, keys) = full
+        let (key_table, keys) = full()
             .filter(|(index, table)| *index > kinds && (2..=4).contains(&table.width))
             .find_map(|(index, table)| Some((index, keys(blob, table)?)))?;
+        let mut columns = tables.columns(blob, places, hashes, kinds);
+        columns[key_table] = Column::of_paths();
         let mut owners = Vec::new();
-        for (index, table) in tables.iter().enumerate() {
-            // Small elements are values themselves, and no positions.
-            if table.width < 2 || table.width > 6 || table.count > count {
-                continue;
+        let mut bytes = Vec::new();
+        for (table, column) in all.iter().zip(&columns).filter(|(t, _)| t.count <= count) {
+            match column.form {
+                Form::Byte => {
+                    let values = (0..table.count).filter_map(|index| {
+                        let value = *table.element(blob, index)?.first()?;
+                        Some((u32::try_from(index).ok()?, column.property, value))
+                    });
+                    bytes.extend(values.filter(|(_, _, value)| *value != 0));
+                }
+                form => {
+                    let positions = match form {
+                        // Small elements are values themselves, and no positions.
+                        Form::Unknown if !(2..=6).contains(&table.width) => None,
+                        Form::Unknown => guessed(blob, table, places),
+                        form => table.positions(blob, places, form).collect(),
+                    };
+                    let positions: Vec<(u32, u32)> = positions.unwrap_or_default();
+                    owners.extend(positions.into_iter().map(|(position, item)| Owner {
+                        position,
+                        item,
+                        property: column.property,
+                    }));
+                }
             }
-            let property = if index == key_table {
-                Property::Path
-            } else {
-                property(&tables, kinds, index)
-            };
-            let Some(positions) = positions(blob, table, places) else {
-                continue;
-            };
-            owners.extend(positions.into_iter().map(|(position, item)| Owner {
-                position,
-                item,
-                property,
-            }));
         }
+        // What the root itself lists ends the value before it.
+        let arrays = tables
+            .arrays
+            .iter()
+            .filter_map(|at| u32::try_from(*at).ok());
+        owners.extend(arrays.map(|position| Owner {
+            position,
+            item: NOBODY,
+            property: Property::Other,
+        }));
         owners.sort_unstable_by_key(|owner| owner.position);
-        let end = u32::try_from(tables.first()?.at).ok()?;
-        Some(Self { keys, owners, end })
+        bytes.sort_unstable();
+        let end = u32::try_from(all.first()?.at).ok()?;
+        Some(Self {
+            keys,
+            owners,
+            bytes,
+            end,
+        })
     }
 
-    /// The item and the property that the byte at `position` belongs to.
-    pub fn owner(&self, position: usize) -> Option<(String, Property)> {
-        let position = u32::try_from(position).ok().filter(|at| *at < self.end)?;
-        let after = self
-            .owners
-            .partition_point(|owner| owner.position <= position);
-        let owner = self.owners.get(after.checked_sub(1)?)?;
-        Some((self.path(owner.item), owner.property))
+    /// How many definitions there are; they are numbered from 0 on, which is the crate.
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// All values: the item, the property, and where the value stands. Values have no recorded end: each
+    /// reaches to the next.
+    pub fn values(&self) -> impl Iterator<Item = (u32, Property, Range<usize>)> + '_ {
+        self.owners.iter().enumerate().filter_map(|(index, owner)| {
+            let mut later = self.owners[index + 1..].iter().map(|other| other.position);
+            let end = later.find(|position| *position > owner.position);
+            let end = end.unwrap_or(self.end).max(owner.position);
+            let range = owner.position as usize..end as usize;
+            (owner.item != NOBODY).then_some((owner.item, owner.property, range))
+        })
+    }
+
+    /// What is no more than a number of its own, such as constness; what has none is zero.
+    pub fn bytes(&self) -> &[(u32, Property, u8)] {
+        &self.bytes
     }
 
     /// All definitions, as paths without the crate's name.
@@ -153,7 +220,13 @@ impl Items {
         (0..count).map(|item| self.path(item))
     }
 
-    fn path(&self, item: u32) -> String {
+    /// The definition that this one stands in.
+    pub fn parent(&self, item: u32) -> Option<u32> {
+        self.keys.get(item as usize)?.parent
+    }
+
+    /// The path of a definition.
+    pub fn path(&self, item: u32) -> String {
         let mut parts = Vec::new();
         let mut at = Some(item);
         while let Some(key) = at.and_then(|at| self.keys.get(at as usize)) {
@@ -169,83 +242,19 @@ impl Items {
     }
 }
 
-/// The longest chain of tables that the root holds.
-fn chain(blob: &[u8], places: &Places) -> Option<Vec<Table>> {
-    let mut best: Vec<(usize, usize, usize)> = Vec::new();
-    let mut best_at = 0;
-    let end = places.root.end.min(blob.len());
-    for start in places.root.start..end {
-        let Ok(mut cursor) = Cursor::at(blob.get(..end)?, start) else {
-            break;
-        };
-        let mut rows: Vec<(usize, usize, usize)> = Vec::new();
-        let mut row = || -> Option<(usize, usize, usize)> {
-            Some((
-                cursor.leb_usize().ok()?,
-                cursor.leb_usize().ok()?,
-                cursor.leb_usize().ok()?,
-            ))
-        };
-        while let Some((width, count, distance)) = row() {
-            let size = rows.last().map(|(width, count, _)| width * count);
-            if width > 16 || count > MAX_ITEMS || size.is_some_and(|size| size != distance) {
-                break;
-            }
-            rows.push((width, count, distance));
-        }
-        if rows.len() > best.len() {
-            best = rows;
-            best_at = start;
-        }
-        // The chain is the longest by far; what begins inside of it is only shorter.
-        if best.len() >= MIN_TABLES && start > best_at + 3 {
-            break;
-        }
-    }
-    if best.len() < MIN_TABLES {
-        return None;
-    }
-    let start = first_table(blob, places, best_at, best[0].2)?;
-    let mut at = start;
-    let mut tables = Vec::with_capacity(best.len());
-    for (width, count, _) in best {
-        tables.push(Table { at, width, count });
-        at = at.checked_add(width * count)?;
-    }
-    (at <= places.root.start).then_some(tables)
-}
-
-/// Where the first table stands: its distance is counted from the last of the arrays before it, so
-/// those are read over. There may be no proc macros between, whose list is not described here.
-fn first_table(blob: &[u8], places: &Places, chain: usize, distance: usize) -> Option<usize> {
-    let (at, mut previous) = places.lists?;
-    let mut cursor = Cursor::at(blob, at).ok()?;
-    while cursor.offset() + 1 < chain {
-        if cursor.leb_usize().ok()? > 0 {
-            previous = previous.checked_add(cursor.leb_usize().ok()?)?;
-        }
-    }
-    let none = cursor.offset() + 1 == chain && cursor.u8().ok()? == 0;
-    none.then(|| previous.checked_add(distance))?
-}
-
 /// The keys of all definitions, if that is what the table holds.
 fn keys(blob: &[u8], table: &Table) -> Option<Vec<Key>> {
     let mut keys = Vec::new();
     for index in 0..table.count {
-        let position = element(blob, table, index)?;
-        let key = key(blob, position, keys.len())?;
-        keys.push(key);
+        let bytes = table.element(blob, index)?;
+        let fold = |value: usize, byte: &u8| (value << 8) | usize::from(*byte);
+        let position = bytes.iter().rev().fold(0, fold);
+        if position == 0 || position >= table.at {
+            return None;
+        }
+        keys.push(key(blob, position, keys.len())?);
     }
     Some(keys)
-}
-
-fn element(blob: &[u8], table: &Table, index: usize) -> Option<usize> {
-    let at = table.at + index * table.width;
-    let bytes = blob.get(at..at + table.width)?;
-    let fold = |value: usize, byte: &u8| (value << 8) | usize::from(*byte);
-    let position = bytes.iter().rev().fold(0, fold);
-    (position > 0 && position < table.at).then_some(position)
 }
 
 /// `DefKey`: the parent, the kind of path segment, its name if it has one, and a number that tells
@@ -307,48 +316,16 @@ fn symbol(blob: &[u8], cursor: &mut Cursor) -> Option<String> {
     }
 }
 
-/// Where the values of a table begin, by item. An element is a position, or a position and a length whose
-/// bytes alternate; which, is told by all of them being positions before the tables.
-fn positions(blob: &[u8], table: &Table, places: &Places) -> Option<Vec<(u32, u32)>> {
-    let read = |step: usize, ordered: bool| -> Option<Vec<(u32, u32)>> {
-        let mut found = Vec::new();
-        let mut previous = 0;
-        for index in 0..table.count {
-            let at = table.at + index * table.width;
-            let bytes = blob.get(at..at + table.width)?;
-            let fold = |value: usize, byte: &u8| (value << 8) | usize::from(*byte);
-            let position = bytes.iter().step_by(step).rev().fold(0, fold);
-            if position == 0 {
-                continue;
-            }
-            // One table's values are mostly written in the order of the items.
-            let inside = position >= places.header.end && position < table.at;
-            if !inside || (ordered && position < previous) {
-                return None;
-            }
-            previous = position;
-            found.push((u32::try_from(position).ok()?, u32::try_from(index).ok()?));
-        }
-        Some(found)
-    };
-    let ordered = read(1, true).or_else(|| read(2, true));
-    ordered
-        .or_else(|| read(1, false))
-        .or_else(|| read(2, false))
-}
-
-/// The property of a table, by its distance from that of the kinds: the order around it has not
-/// changed since 1.76.
-fn property(tables: &[Table], kinds: usize, index: usize) -> Property {
-    // A table of one byte, safety, stood behind the visibility in some releases.
-    let safety = tables.get(kinds + 2).is_some_and(|table| table.width == 1);
-    let extra = usize::from(safety);
-    match index {
-        _ if index + 3 == kinds => Property::Attributes,
-        _ if index + 2 == kinds || index + 1 == kinds => Property::Children,
-        _ if index == kinds + 1 => Property::Visibility,
-        _ if index == kinds + 2 + extra || index == kinds + 3 + extra => Property::Span,
-        _ if index == kinds + 8 + extra || index == kinds + 9 + extra => Property::Generics,
-        _ => Property::Content,
-    }
+/// Where the values of a table begin that nobody knows. One table's values are mostly written in the order
+/// of the items, and all of them stand before the tables.
+fn guessed(blob: &[u8], table: &Table, places: &Places) -> Option<Vec<(u32, u32)>> {
+    let read = |form| -> Option<Vec<(u32, u32)>> { table.positions(blob, places, form).collect() };
+    let (values, arrays) = (read(Form::Value), read(Form::Array));
+    let ordered = |found: &&Vec<(u32, u32)>| found.is_sorted();
+    let best = values
+        .as_ref()
+        .filter(ordered)
+        .or(arrays.as_ref().filter(ordered));
+    let best = best.cloned();
+    best.or(values).or(arrays)
 }

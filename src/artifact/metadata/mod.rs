@@ -7,6 +7,7 @@ mod decode;
 mod header;
 mod items;
 mod layout;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::fmt;

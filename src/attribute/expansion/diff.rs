@@ -6,8 +6,8 @@ use std::ops::Range;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::align;
-use super::tokens::{self, Tokens};
 use super::{Kind, Line, Sign};
+use crate::attribute::tokens::{self, Tokens};
 
 /// Where more lines than this lie between the first and the last difference, they are one piece.
 const MAX_LINES: usize = 1_000_000;

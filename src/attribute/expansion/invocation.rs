@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::names::{is_builtin_attribute, is_keyword};
-use super::tokens::{Frame, Tokens, Walk};
+use crate::attribute::tokens::{Frame, Tokens, Walk};
 
 /// More invocations of one file are not collected.
 const MAX_SITES: usize = 20_000;

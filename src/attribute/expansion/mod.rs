@@ -10,7 +10,6 @@ mod diff;
 mod invocation;
 mod names;
 mod place;
-mod tokens;
 
 use std::fmt;
 use std::ops::Range;

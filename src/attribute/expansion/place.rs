@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use super::align::{self, Pairs};
 use super::invocation::{self, Child, Form, Found, Site};
 use super::names::{Fit, fit};
-use super::tokens::{Kind, Tokens, Walk};
 use super::{Invocation, Source, Suspect};
+use crate::attribute::tokens::{Kind, Tokens, Walk};
 
 /// Sources beyond this many bytes are not read.
 const MAX_SOURCES: usize = 64 << 20;

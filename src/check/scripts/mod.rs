@@ -1,27 +1,31 @@
 //! The build script of one crate: run again in the world as it is and in a varied one. What moves
 //! is explained as for compiles, and counts only if the crate's SVH moves with it.
 
+mod contain;
 mod say;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::judge::{Judge, SYSTEM, suspects};
+use super::policy::{self, Declared, cargo_home};
 use super::sides::Sides;
 use super::undeclared;
 use crate::attribute::{self, Answer, Cause, Fault, Observed, World};
-use crate::lint::Finding;
-use crate::os_text::normalized;
+use crate::lint::{Culprit, Finding};
 use crate::plan::variation::{Change, Setting, Variation};
 use crate::plan::{CommandLine, Edit, Stop, Trial};
 use crate::project::Action;
 use crate::project::directives::Directives;
+use crate::replay::confine::Confine;
 use crate::replay::script::ScriptRun;
 use crate::replay::sight::{Sighting, Watch, What};
 use crate::replay::{ReplayError, Seat};
+use crate::sandbox::Mechanism;
 use crate::trace::ModuleCache;
 
 /// What was found about a crate's build script.
@@ -32,6 +36,8 @@ pub(super) struct Checked {
     pub(super) moves: bool,
     /// What could not be found out, a sentence each.
     pub(super) unknown: Vec<String>,
+    /// The code that let a compiler make objects.
+    pub(super) compiler: Option<Culprit>,
 }
 
 /// Most undeclared files of one script that are tried one by one.
@@ -47,15 +53,16 @@ pub(super) fn check(judge: &Judge<'_>, sides: &Sides<'_>) -> Result<Checked, Rep
     let (Some(script), Some(modules)) = (script, judge.modules) else {
         return Ok(Checked::default());
     };
+    let watch = watch(judge, script, modules);
+    let declared = Declared::of_script(script, judge.build, judge.replayer, &watch.known);
+    let narrow = (judge.mechanism != Mechanism::None).then(|| declared.confine(judge.mechanism));
     let trial = ScriptTrial {
         judge,
         sides,
         script,
-        seat: Seat {
-            incremental: PathBuf::new(),
-            slot: judge.slot,
-            watch: Some(watch(judge, script, modules)),
-        },
+        declared,
+        confine: RefCell::new(narrow),
+        watch,
     };
     trial.check()
 }
@@ -70,11 +77,10 @@ fn watch(judge: &Judge<'_>, script: &Action, modules: &ModuleCache) -> Watch {
         let target = script.program.ancestors().nth(4);
         known.extend(target.map(|own| own.join(".rustc_info.json")));
     }
-    let var = |name: &str| script.env.get(OsStr::new(name)).map(PathBuf::from);
-    let home = var("CARGO_HOME").or_else(|| Some(var("HOME")?.join(".cargo")));
-    known.extend(home);
+    known.extend(cargo_home(script));
     let mut declared = script.declared_files();
     declared.extend(script.manifests());
+    declared.extend(judge.settings.inputs_of(&judge.action.id).cloned());
     Watch {
         modules: modules.clone(),
         suspects: Arc::new(BTreeSet::from([script.program.clone()])),
@@ -88,26 +94,40 @@ struct ScriptTrial<'a> {
     judge: &'a Judge<'a>,
     sides: &'a Sides<'a>,
     script: &'a Action,
-    seat: Seat,
+    declared: Declared,
+    /// What confines its runs; changed once, if the first run was refused something.
+    confine: RefCell<Option<Confine>>,
+    watch: Watch,
 }
 
 impl ScriptTrial<'_> {
     fn check(&self) -> Result<Checked, ReplayError> {
         let mut checked = Checked::default();
-        // The world as it is comes first: whoever writes elsewhere does it again, and must not do
+        // The world as it is comes first: whoever writes elsewhere may do it again, and must not do
         // it in a world of ours.
-        let plain = self.run(&[])?;
+        let Some((plain, escaped)) = self.first(&mut checked)? else {
+            return Ok(checked);
+        };
+        checked.findings.extend(self.network(&plain.sightings));
+        checked.compiler = self.compiler(&plain.sightings);
+        let writes = self.writes(&plain.sightings);
         let outputs = match &plain.outputs {
             Ok(outputs) => outputs,
             Err(why) => {
-                let why = format!("its build script does not run a second time: {why}");
+                let mut why = format!("its build script does not run a second time: {why}");
+                if let Some(path) = policy::refused_write(&plain.sightings) {
+                    why.push_str(&policy::told_refused("it", path));
+                }
                 checked.unknown.push(why);
+                checked.findings.extend(writes);
+                checked.findings.extend(self.escapes(&escaped, &[]));
                 return Ok(checked);
             }
         };
-        checked.findings.extend(self.network(&plain.sightings));
-        if let Some(finding) = self.writes(&plain.sightings) {
+        if let Some(finding) = writes {
             checked.findings.push(finding);
+        }
+        if !plain.confined && self.writes(&plain.sightings).is_some() {
             let why =
                 "its build script was not run in other worlds, for it writes outside of OUT_DIR";
             checked.unknown.push(why.to_owned());
@@ -136,13 +156,19 @@ impl ScriptTrial<'_> {
             }
         }
         self.probe_undeclared(&plain, &vary, &mut checked)?;
+        let more = self.escapes(&escaped, &checked.findings);
+        checked.findings.extend(more);
         Ok(checked)
     }
 
     fn run(&self, changes: &[Change]) -> Result<ScriptRun, ReplayError> {
-        self.judge
-            .replayer
-            .run_script(self.script, changes, &self.seat)
+        let seat = Seat {
+            incremental: PathBuf::new(),
+            slot: self.judge.slot,
+            watch: Some(self.watch.clone()),
+            confine: self.confine.borrow().clone(),
+        };
+        self.judge.replayer.run_script(self.script, changes, &seat)
     }
 
     fn world(&self, vary: &[Variation], setting: Setting) -> Vec<Change> {
@@ -344,7 +370,7 @@ impl ScriptTrial<'_> {
             let same = |own: &&mut Finding| {
                 own.lint == finding.lint
                     && own.culprit == finding.culprit
-                    && own.level == finding.level
+                    && own.grade == finding.grade
             };
             match found.iter_mut().find(same) {
                 Some(known) => known.names.extend(finding.names),
@@ -376,17 +402,8 @@ impl ScriptTrial<'_> {
             _ => return false,
         };
         let workspace = &self.judge.build.root;
-        !undeclared::is_of_system(self.script, workspace, seen, path) && !self.is_known(path, true)
-    }
-
-    fn is_known(&self, path: &Path, reading: bool) -> bool {
-        let place = normalized(path);
-        let Some(watch) = &self.seat.watch else {
-            return false;
-        };
-        place
-            .ancestors()
-            .any(|place| watch.known.contains(place) || (reading && watch.declared.contains(place)))
+        !undeclared::is_of_system(self.script, workspace, seen, path)
+            && !self.watch.knows(path, true)
     }
 }
 

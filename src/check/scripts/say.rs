@@ -1,15 +1,16 @@
 //! Words for what a build script did: its findings.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::{MAX_FILES, ScriptTrial};
 use crate::attribute::{Cause, Fault};
+use crate::check::traced;
 use crate::check::undeclared::{PSEUDO, lies_in};
 use crate::check::verdict::{Evidence, Writer, is_about};
 use crate::check::words::message;
-use crate::lint::{self, Culprit, CulpritKind, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Finding, Grade, Traced};
 use crate::plan::variation::Variation;
 use crate::replay::script::{Outputs, ScriptRun};
 use crate::replay::sight::{Sighting, What, crate_of};
@@ -27,7 +28,7 @@ impl ScriptTrial<'_> {
         };
         // A cargo that the script started keeps its own books.
         let books =
-            |own: &Sighting, path: &Path| own.program.is_some() && self.is_known(path, false);
+            |own: &Sighting, path: &Path| own.program.is_some() && self.watch.knows(path, false);
         let written = |own: &&Sighting| matches!(&own.what, What::Write(path) if outside(path) && !books(own, path));
         let mut written = seen.iter().filter(written);
         let first = written.next()?;
@@ -74,34 +75,22 @@ impl ScriptTrial<'_> {
             .map(|path| path.display().to_string())
             .collect();
         (!names.is_empty()).then(|| Finding {
-            lint: "build-script-unstable-output".to_owned(),
-            level: Level::Allow,
-            grade: Grade::Harmless,
-            krate: self.judge.action.id.clone(),
             culprit: Some(self.culprit(None)),
-            factor: None,
             names: names.into_iter().collect(),
             message: "logs and left-overs in its OUT_DIR differ from run to run".to_owned(),
-            expansion: None,
-            evidence: Vec::new(),
-            help: "nothing to do: no compile reads them".to_owned(),
+            help: "no compile reads them; where OUT_DIR is the output of an action, remove them at the end of the script".to_owned(),
+            ..Finding::new("out-dir-droppings", Grade::Confirmed, &self.judge.action.id)
         })
     }
 
     /// A finding about something that the script was seen to do.
-    fn seen(&self, id: &str, sighting: &Sighting, message: &str, help: &str) -> Finding {
+    pub(super) fn seen(&self, id: &str, sighting: &Sighting, message: &str, help: &str) -> Finding {
         Finding {
-            lint: id.to_owned(),
-            level: lint::page(id).map_or(Level::Deny, |page| page.level),
-            grade: Grade::Confirmed,
-            krate: self.judge.action.id.clone(),
             culprit: Some(self.culprit(Some(sighting))),
-            factor: None,
-            names: Vec::new(),
             message: message.to_owned(),
-            expansion: None,
-            evidence: Vec::new(),
             help: help.to_owned(),
+            trace: self.trace([sighting]),
+            ..Finding::new(id, Grade::Confirmed, &self.judge.action.id)
         }
     }
 
@@ -137,25 +126,23 @@ impl ScriptTrial<'_> {
         );
         let said = of_script(&message(&cause.fault, &names, None));
         let said = said.replacen("its output", "its build script's output", 1);
+        let grade = if effect {
+            Grade::Confirmed
+        } else {
+            Grade::Harmless
+        };
         Finding {
-            lint: id.to_owned(),
-            level: match lint::page(id) {
-                _ if !effect => Level::Allow,
-                page => page.map_or(Level::Deny, |page| page.level),
-            },
-            grade: if effect {
-                Grade::Confirmed
-            } else {
-                Grade::Harmless
-            },
-            krate: self.judge.action.id.clone(),
             culprit: Some(self.culprit(about.first().copied())),
             help: self.help(&cause.fault, effect).to_owned(),
             factor,
             names,
             message: said,
-            expansion: None,
             evidence: lines,
+            trace: self.trace(about),
+            // Nobody is going to set what a crate from elsewhere asks for.
+            aside: matches!(cause.fault, Fault::Unset(_) if !self.script.package.member)
+                .then_some("the crate is no member of the workspace"),
+            ..Finding::new(id, grade, &self.judge.action.id)
         }
     }
 
@@ -182,6 +169,18 @@ impl ScriptTrial<'_> {
         })
     }
 
+    /// Whose function let a compiler make an object file.
+    pub(super) fn compiler(&self, seen: &[Sighting]) -> Option<Culprit> {
+        let makes = |own: &&Sighting| {
+            let What::Exec(argv) = &own.what else {
+                return false;
+            };
+            let object = |arg: &OsString| arg.as_encoded_bytes().ends_with(b".o");
+            own.function.is_some() && argv.iter().any(object)
+        };
+        Some(self.culprit(Some(seen.iter().find(makes)?)))
+    }
+
     /// The package whose function asked, the script's own unless it is another crate of the build.
     fn culprit(&self, sighting: Option<&Sighting>) -> Culprit {
         let function = sighting.and_then(|own| own.function.clone());
@@ -202,7 +201,16 @@ impl ScriptTrial<'_> {
         }
     }
 
-    fn place(&self, path: &Path) -> String {
+    /// What the script was seen to ask.
+    fn trace<'s>(&self, seen: impl IntoIterator<Item = &'s Sighting>) -> Vec<Traced> {
+        let build = self.judge.build;
+        traced::cut(seen.into_iter().map(|own| Traced {
+            package: self.culprit(Some(own)).package,
+            ..traced::traced(own, build, |path| self.place(path))
+        }))
+    }
+
+    pub(super) fn place(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.script.package.root);
         below.unwrap_or(path).display().to_string()
     }

@@ -1,16 +1,76 @@
 //! The lower layers of the report for people: members, objects, bytes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::human::{Text, cut, listed, plural};
-use crate::artifact::Artifact;
+use crate::artifact::metadata::Property;
+use crate::artifact::{Artifact, Section};
 use crate::bytes::Escaped;
 use crate::cli::words::grouped;
 use crate::compare::artifacts::Comparison;
-use crate::compare::bytes::Region;
+use crate::compare::bytes::{self, Region};
+use crate::compare::items::{self, Sides};
 use crate::compare::{archive, object};
 
 impl Text {
+    pub(super) fn items(&mut self, changes: &items::Changes) {
+        let mut lines: Vec<String> = Vec::new();
+        let shown = |path: &str| Escaped(path.as_bytes()).to_string();
+        lines.extend(
+            changes
+                .removed
+                .iter()
+                .map(|path| format!("- {}", shown(path))),
+        );
+        lines.extend(
+            changes
+                .added
+                .iter()
+                .map(|path| format!("+ {}", shown(path))),
+        );
+        // One line for an item; one that only stands on another line tells least.
+        let mut properties: BTreeMap<&str, Vec<(Property, Sides)>> = BTreeMap::new();
+        for change in &changes.changed {
+            let entry = properties.entry(&change.path).or_default();
+            entry.push((change.property, change.sides));
+        }
+        let telling = |list: &[(Property, Sides)]| {
+            let rank = |property: Property| match property {
+                Property::Span | Property::Other => 2,
+                // What is inside of it is told of by itself.
+                Property::Children => 1,
+                _ => 0,
+            };
+            list.iter().map(|(property, _)| rank(*property)).min()
+        };
+        let mut properties: Vec<_> = properties.into_iter().collect();
+        properties.sort_by_key(|(_, list)| telling(list));
+        lines.extend(properties.iter().map(|(path, list)| {
+            let words = list.iter().map(|(property, sides)| match sides {
+                Sides::Both => property.word().to_owned(),
+                Sides::Left => format!("{} on the left only", property.word()),
+                Sides::Right => format!("{} on the right only", property.word()),
+            });
+            format!("{}  {}", shown(path), words.collect::<Vec<_>>().join(", "))
+        }));
+        if lines.is_empty() {
+            return;
+        }
+        let mut parts = Vec::new();
+        for (count, what) in [
+            (properties.len(), "changed"),
+            (changes.removed.len(), "on the left only"),
+            (changes.added.len(), "on the right only"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{} {what}", grouped(count)));
+            }
+        }
+        self.row("items", &parts.join(", "));
+        self.list(1, &lines, Clone::clone);
+    }
+
     pub(super) fn members(&mut self, changes: &archive::Changes) {
         let (left, right) = changes.counts;
         let counts = if left == right {
@@ -165,36 +225,71 @@ fn demangled(symbol: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(symbol))
 }
 
-/// With `--full`: the bytes of every metadata region, side by side.
+/// With `--full`: the bytes of everything that differs, side by side: of the metadata, then of members
+/// or sections.
 pub(super) fn hunks(text: &mut String, left: &Artifact, right: &Artifact, comparison: &Comparison) {
-    let (Some(changes), Ok(a), Ok(b)) = (&comparison.metadata, left.metadata(), right.metadata())
-    else {
-        return;
+    if let (Some(changes), Ok(a), Ok(b)) = (&comparison.metadata, left.metadata(), right.metadata())
+    {
+        let _ = writeln!(text, "metadata bytes");
+        for (region, part) in &changes.regions {
+            hunk(text, (a.bytes(), b.bytes()), region, part.word());
+        }
+    }
+    let members = comparison.members.iter();
+    for (one, other) in members.flat_map(|members| &members.changed) {
+        // What it holds has been shown.
+        if !one.name.starts_with(b"lib.rmeta") {
+            let title = format!("bytes of {}", Escaped(one.name));
+            stretch(text, &title, (one.data, other.data));
+        }
+    }
+    let others = right.sections().unwrap_or_default();
+    let bytes = |artifact: &'_ Artifact, section: &Section| {
+        let range = section.range.clone()?;
+        artifact.bytes().get(range).map(<[u8]>::to_vec)
     };
-    let _ = writeln!(text, "metadata bytes");
-    for (Region { left, right }, part) in &changes.regions {
-        let _ = writeln!(
-            text,
-            "  {:#x}+{} → {:#x}+{}  {}",
-            left.start,
-            left.len(),
-            right.start,
-            right.len(),
-            part.word()
-        );
-        for (sign, bytes, range) in [("-", a.bytes(), left), ("+", b.bytes(), right)] {
-            let bytes = bytes.get(range.clone()).unwrap_or_default();
-            for line in bytes.chunks(16) {
-                let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
-                let letters: String = line
-                    .iter()
-                    .map(|byte| match byte {
-                        b' '..=b'~' => char::from(*byte),
-                        _ => '.',
-                    })
-                    .collect();
-                let _ = writeln!(text, "    {sign} {:47}  {letters}", hex.join(" "));
-            }
+    for section in left.sections().unwrap_or_default() {
+        let other = others.iter().find(|other| other.name == section.name);
+        let other = other.filter(|_| section.name != ".rustc");
+        if let (Some(a), Some(b)) = (bytes(left, &section), other.and_then(|s| bytes(right, s))) {
+            let title = format!("bytes of section {}", Escaped(section.name.as_bytes()));
+            stretch(text, &title, (&a, &b));
+        }
+    }
+}
+
+/// All places in which two stretches differ.
+fn stretch(text: &mut String, title: &str, (left, right): (&[u8], &[u8])) {
+    let regions = bytes::regions(left, right);
+    if !regions.is_empty() {
+        let _ = writeln!(text, "{title}");
+    }
+    for region in &regions {
+        hunk(text, (left, right), region, "");
+    }
+}
+
+fn hunk(text: &mut String, sides: (&[u8], &[u8]), Region { left, right }: &Region, what: &str) {
+    let place = format!(
+        "  {:#x}+{} → {:#x}+{}  {what}",
+        left.start,
+        left.len(),
+        right.start,
+        right.len(),
+    );
+    let _ = writeln!(text, "{}", place.trim_end());
+    for (sign, bytes, range) in [("-", sides.0, left), ("+", sides.1, right)] {
+        let bytes = bytes.get(range.clone()).unwrap_or_default();
+        for line in bytes.chunks(16) {
+            let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            let letters: String = line
+                .iter()
+                .map(|byte| match byte {
+                    b' '..=b'~' => char::from(*byte),
+                    _ => '.',
+                })
+                .collect();
+            let _ = writeln!(text, "    {sign} {:47}  {letters}", hex.join(" "));
         }
     }
 }

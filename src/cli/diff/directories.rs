@@ -2,30 +2,32 @@
 //! names carry hashes that differ where anything does.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{Args, Format, human, json};
-use crate::artifact::{self, Artifact, CrateRoot, Kind, Names};
+use super::{Args, Format, json, summary};
+use crate::artifact::{
+    self, Artifact, ArtifactError, CrateRoot, Kind, Names, is_of_incremental_cache,
+};
 use crate::bytes::Escaped;
 use crate::cli::exit::Exit;
 use crate::cli::shell::Shell;
 use crate::cli::toolchains;
-use crate::compare::artifacts::{self, Verdict};
+use crate::compare::artifacts::{self, Depth, Verdict};
 
 /// Endings of the files that are looked at.
 const ENDINGS: [&str; 8] = ["rlib", "rmeta", "so", "dylib", "dll", "o", "obj", "a"];
 
 /// A file of one side.
-struct File {
+pub(super) struct File {
     /// From the directory that was named.
-    path: PathBuf,
-    artifact: Artifact,
+    pub(super) path: PathBuf,
+    pub(super) artifact: Artifact,
     identity: Identity,
-    root: Option<CrateRoot>,
+    pub(super) root: Option<CrateRoot>,
 }
 
 /// What a file is to its build: the same on both sides even where its name is not.
@@ -61,11 +63,15 @@ pub(super) fn run(args: &Args, shell: &mut Shell) -> anyhow::Result<Exit> {
         file.identify(&names);
     }
     let (pairs, lefts, rights) = pair(&left, &right);
+    let depth = match args.depth() {
+        // A line for each pair says no more than the verdict.
+        Depth::Everything if matches!(args.format, Format::Human) && !args.full => Depth::Verdict,
+        depth => depth,
+    };
     let compared: Vec<_> = pairs
-        .iter()
+        .par_iter()
         .map(|(one, other)| {
-            let comparison =
-                artifacts::compare(&one.artifact, &other.artifact, &names, args.depth());
+            let comparison = artifacts::compare(&one.artifact, &other.artifact, &names, depth);
             (*one, *other, comparison)
         })
         .collect();
@@ -94,53 +100,17 @@ pub(super) fn run(args: &Args, shell: &mut Shell) -> anyhow::Result<Exit> {
             serde_json::to_string_pretty(&report)? + "\n"
         }
         Format::Human => {
-            let mut text = String::new();
-            let mut same: BTreeMap<&str, usize> = BTreeMap::new();
-            for (one, other, comparison) in &compared {
-                match comparison.verdict {
-                    Verdict::Identical => *same.entry("the same bytes").or_default() += 1,
-                    Verdict::SameSvh if !args.full => {
-                        *same
-                            .entry("same SVH, harmless byte differences")
-                            .or_default() += 1;
-                    }
-                    _ if args.full => {
-                        text += &human::file(&one.artifact, &other.artifact, comparison, false);
-                        text.push('\n');
-                    }
-                    _ => {
-                        let path = Escaped::os(&one.path).to_string();
-                        let name = one
-                            .root
-                            .as_ref()
-                            .map_or(path.clone(), |r| r.name.to_string());
-                        let sentence = human::sentence(comparison);
-                        let _ = write!(text, "{name}: {sentence}\n  {path}");
-                        if one.path != other.path {
-                            let _ = write!(text, " → {}", Escaped::os(&other.path));
-                        }
-                        text.push('\n');
-                    }
-                }
+            let sides = summary::Sides {
+                compared: &compared,
+                lefts: &lefts,
+                rights: &rights,
+                skipped: skipped_left + skipped_right,
+            };
+            if args.full {
+                sides.full()
+            } else {
+                sides.screen()
             }
-            for (side, files) in [("left", &lefts), ("right", &rights)] {
-                for file in files {
-                    let _ = writeln!(text, "on the {side} only: {}", Escaped::os(&file.path));
-                }
-            }
-            let same: Vec<_> = same.iter().map(|(what, n)| format!("{n} {what}")).collect();
-            let other = compared.len() - same_count(&compared, args.full);
-            let _ = write!(text, "{} pairs: {other} differ", compared.len());
-            for same in same {
-                let _ = write!(text, ", {same}");
-            }
-            let _ = writeln!(
-                text,
-                "; {} on one side only; {} files not looked at, by their ending",
-                lefts.len() + rights.len(),
-                skipped_left + skipped_right
-            );
-            text
         }
     };
     let out = shell.out();
@@ -158,42 +128,36 @@ pub(super) fn run(args: &Args, shell: &mut Shell) -> anyhow::Result<Exit> {
     })
 }
 
-fn same_count(compared: &[(&File, &File, artifacts::Comparison)], full: bool) -> usize {
-    let same = compared
-        .iter()
-        .filter(|(_, _, comparison)| match comparison.verdict {
-            Verdict::Identical => true,
-            Verdict::SameSvh => !full,
-            _ => false,
-        });
-    same.count()
-}
-
 /// All artifacts below `directory`, sorted, and how many files have other endings.
 fn read(directory: &Path, problems: &mut Vec<String>) -> anyhow::Result<(Vec<File>, usize)> {
-    let (mut files, mut skipped) = (Vec::new(), 0);
+    let (mut paths, mut files, mut skipped) = (Vec::new(), Vec::new(), 0);
     for entry in walkdir::WalkDir::new(directory).sort_by_file_name() {
         let entry = entry?;
         if !entry.file_type().is_file() {
             continue;
         }
         let ending = entry.path().extension().and_then(|ending| ending.to_str());
-        if !ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
+        let wanted = ending.is_some_and(|ending| ENDINGS.contains(&ending));
+        if !wanted || is_of_incremental_cache(entry.path()) {
             skipped += 1;
             continue;
         }
-        let path = entry
-            .path()
-            .strip_prefix(directory)
-            .unwrap_or(entry.path())
-            .to_owned();
-        match artifact::open(entry.path()) {
-            Ok(artifact) => files.push(File {
-                identity: Identity::Path(path.clone()),
-                root: artifact.root().ok(),
-                path,
-                artifact,
-            }),
+        paths.push(entry.into_path());
+    }
+    let read = |full: &PathBuf| -> Result<File, ArtifactError> {
+        let artifact = artifact::open(full)?;
+        let path = full.strip_prefix(directory).unwrap_or(full).to_owned();
+        Ok(File {
+            identity: Identity::Path(path.clone()),
+            root: artifact.root().ok(),
+            path,
+            artifact,
+        })
+    };
+    let found: Vec<_> = paths.par_iter().map(read).collect();
+    for file in found {
+        match file {
+            Ok(file) => files.push(file),
             Err(problem) => problems.push(problem.to_string()),
         }
     }

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::contents;
-use crate::artifact::metadata::Property;
 use crate::artifact::{Artifact, CrateDep};
 use crate::bytes::Escaped;
 use crate::cli::words::grouped;
@@ -17,6 +16,9 @@ const MAX_LINES: usize = 40;
 
 /// Entries of a list that are shown, fewer where everything together is longer than a screen.
 const MAX_ENTRIES: usize = 5;
+
+/// Dependencies named in a sentence.
+const MAX_NAMES: usize = 4;
 
 /// Columns of a text that is shown.
 const MAX_WIDTH: usize = 100;
@@ -58,18 +60,12 @@ pub(super) fn sentence(comparison: &Comparison) -> String {
         Verdict::Identical => "the same bytes".to_owned(),
         Verdict::SameSvh => "same SVH, harmless byte differences".to_owned(),
         Verdict::Dependency { names, alone } => {
-            let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-            let (word, verb) = match names.len() {
-                1 => ("dependency", "has"),
-                _ => ("dependencies", "have"),
-            };
             let own = if *alone {
                 ""
             } else {
                 "; its own metadata differs as well"
             };
-            let names = listed(&names, 4);
-            format!("SVH differs because {word} {names} {verb} another SVH{own}")
+            because(names) + own
         }
         Verdict::Own { alone } => {
             let code = comparison.objects.as_ref().map_or(0, |objects| {
@@ -77,7 +73,7 @@ pub(super) fn sentence(comparison: &Comparison) -> String {
                 other.count()
             });
             let why = match (alone, code) {
-                (true, 0) if comparison.depth == Depth::Everything => {
+                (true, 0) if comparison.depth != Depth::Roots => {
                     "; nothing else in the metadata does: a compiler option or variable that the SVH covers (such as --emit or RUSTC_BOOTSTRAP), or source that leaves no trace in it"
                 }
                 (false, _) | (true, 0) => "",
@@ -101,6 +97,20 @@ pub(super) fn sentence(comparison: &Comparison) -> String {
                 .to_owned()
         }
     }
+}
+
+/// That the SVH differs because those of `dependencies` do.
+pub(super) fn because(dependencies: &[String]) -> String {
+    let names = dependencies
+        .iter()
+        .map(|name| format!("`{}`", Escaped(name.as_bytes())));
+    let names: Vec<_> = names.collect();
+    let (word, verb) = match names.len() {
+        1 => ("dependency", "has"),
+        _ => ("dependencies", "have"),
+    };
+    let names = listed(&names, MAX_NAMES);
+    format!("SVH differs because {word} {names} {verb} another SVH")
 }
 
 pub(super) fn listed(items: &[String], most: usize) -> String {
@@ -344,26 +354,8 @@ impl Text {
                 self.texts(2, &changes.texts);
             }
         }
-        if let Some(items) = changes
-            .items
-            .as_ref()
-            .filter(|items| akin && !items.is_empty())
-        {
-            let count = plural(items.len(), "property differs", "properties differ");
-            self.row(
-                "items",
-                &format!("{count} (those that can be told from bytes)"),
-            );
-            // That something stands on another line tells least.
-            let (spans, rest): (Vec<_>, Vec<_>) = items
-                .iter()
-                .partition(|item| item.property == Property::Span);
-            let items: Vec<_> = rest.into_iter().chain(spans).collect();
-            self.list(1, &items, |item| {
-                let places = plural(item.regions, "place", "places");
-                let path = Escaped(item.path.as_bytes());
-                format!("{path}  {}, {places}", item.property.word())
-            });
+        if let Some(items) = changes.items.as_ref().filter(|_| akin) {
+            self.items(items);
         }
         if let Some(fault) = &changes.fault {
             self.line(1, &format!("the parts are not told apart: {fault}"));

@@ -7,6 +7,7 @@ use crate::bytes::Escaped;
 use crate::compare::artifacts::{Comparison, DepChange, Verdict};
 use crate::compare::bytes::Region;
 use crate::compare::cause::Cause;
+use crate::compare::items::{ItemChange, Sides};
 use crate::compare::metadata::{self, Part};
 use crate::compare::text::{TextChange, TextGroup};
 use crate::compare::{Difference, archive, object};
@@ -77,15 +78,22 @@ struct Metadata<'a> {
     texts: Vec<Texts<'a>>,
     regions: List<Place>,
     /// Absent where the tables of items are not decoded.
-    items: Option<Vec<Item<'a>>>,
+    items: Option<Items<'a>>,
     not_decoded: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Items<'a> {
+    changed: List<Item<'a>>,
+    removed: List<&'a str>,
+    added: List<&'a str>,
 }
 
 #[derive(Serialize)]
 struct Item<'a> {
     path: &'a str,
     property: &'static str,
-    regions: usize,
+    sides: &'static str,
 }
 
 #[derive(Serialize)]
@@ -267,15 +275,24 @@ fn metadata(changes: &metadata::Changes) -> Metadata<'_> {
             .collect(),
         texts: changes.texts.iter().map(texts).collect(),
         regions: list(&changes.regions, place),
-        items: changes.items.as_ref().map(|items| {
-            let items = items.iter().map(|change| Item {
-                path: &change.path,
-                property: change.property.word(),
-                regions: change.regions,
-            });
-            items.collect()
+        items: changes.items.as_ref().map(|items| Items {
+            changed: list(&items.changed, item),
+            removed: list(&items.removed, String::as_str),
+            added: list(&items.added, String::as_str),
         }),
         not_decoded: changes.fault.as_ref().map(ToString::to_string),
+    }
+}
+
+fn item(change: &ItemChange) -> Item<'_> {
+    Item {
+        path: &change.path,
+        property: change.property.word(),
+        sides: match change.sides {
+            Sides::Both => "both",
+            Sides::Left => "left",
+            Sides::Right => "right",
+        },
     }
 }
 

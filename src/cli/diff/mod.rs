@@ -4,6 +4,7 @@ mod contents;
 mod directories;
 mod human;
 mod json;
+mod summary;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -131,6 +131,9 @@ fn line(event: &Event) -> Option<String> {
         Access::Bind { address } => ("binds", show_address(address)),
         Access::Random { bytes } => ("random", format!("{bytes} bytes")),
         Access::Clock { clock } => ("clock", format!("number {clock}")),
+        Access::Signal { target, signal } => {
+            ("signals", format!("process {target} with signal {signal}"))
+        }
         Access::Identity => ("asks", event.call.map_or("", |call| call.name()).to_owned()),
         Access::System => ("asks", event.call.map_or("", |call| call.name()).to_owned()),
         Access::Variable {

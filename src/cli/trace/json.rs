@@ -165,6 +165,9 @@ fn details(access: &Access) -> (&'static str, Value) {
         Access::Bind { address } => ("bind", json!({"address": show_address(address)})),
         Access::Random { bytes } => ("random", json!({"bytes": bytes})),
         Access::Clock { clock } => ("clock", json!({"clock": clock})),
+        Access::Signal { target, signal } => {
+            ("signal", json!({"target": target, "signal": signal}))
+        }
         Access::Identity => ("identity", Value::Null),
         Access::System => ("system", Value::Null),
         Access::Variable { name, value } => {

@@ -2,7 +2,7 @@
 
 mod human;
 mod json;
-mod sandbox;
+pub(super) mod sandbox;
 mod strace;
 mod text;
 
@@ -39,7 +39,8 @@ pub(crate) struct Args {
     ///
     /// randomness=SEED, time=SECONDS (the wall clock stands there), time=+SECONDS or -SECONDS (it
     /// is shifted), time=from:SECONDS (it runs from there), dir-order=sorted|reversed|SEED,
-    /// pid=FIRST, hostname=NAME, kernel=RELEASE, cpus=COUNT, mtime=SECONDS, inode=SEED
+    /// pid=FIRST, hostname=NAME, kernel=RELEASE, cpus=COUNT, mtime=SECONDS, mtime=seed:SEED,
+    /// inode=SEED, network=ERRNO (connections to other hosts fail with it)
     #[arg(long, value_name = "WHAT=VALUE", value_parser = parse_steer)]
     inject: Vec<Steer>,
     /// Show the code behind reads of randomness, clocks, environment and the like
@@ -171,14 +172,26 @@ fn parse_steer(text: &str) -> anyhow::Result<Steer> {
         "hostname" => Steer::Host(name()),
         "kernel" => Steer::Kernel(name()),
         "cpus" => Steer::Cpus(value.parse()?),
-        "mtime" => Steer::FileTimes(FileTimes::Fixed(value.parse()?)),
+        "mtime" => Steer::FileTimes(match value.strip_prefix("seed:") {
+            Some(seed) => FileTimes::Seeded(seed.parse()?),
+            None => FileTimes::Fixed(value.parse()?),
+        }),
+        "network" => Steer::Network(value.parse()?),
         "inode" => Steer::Inode(value.parse()?),
         _ => bail!("`{what}` cannot be injected"),
     })
 }
 
 fn parse_time(value: &str) -> anyhow::Result<Time> {
-    let seconds = |text: &str| anyhow::Ok(Duration::from_secs(text.parse()?));
+    let seconds = |text: &str| {
+        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        let digits = part.len() <= 9 && part.bytes().all(|byte| byte.is_ascii_digit());
+        anyhow::ensure!(digits, "`{text}` is no number of seconds");
+        anyhow::Ok(Duration::new(
+            whole.parse()?,
+            format!("{part:0<9}").parse()?,
+        ))
+    };
     Ok(match value.as_bytes().first() {
         Some(b'+' | b'-') => Time::Shifted(value.parse()?),
         _ => match value.strip_prefix("from:") {
@@ -206,6 +219,9 @@ mod tests {
             Some(Steer::DirOrder(DirOrder::Reversed))
         );
         assert_eq!(read("hostname=a=b"), Some(Steer::Host("a=b".into())));
+        let moment = Duration::new(7, 50_000_000);
+        assert_eq!(read("time=7.05"), Some(Steer::Time(Time::Fixed(moment))));
+        assert_eq!(read("time=7.x"), None);
         assert_eq!(read("weather=fine"), None);
         assert_eq!(read("cpus"), None);
     }

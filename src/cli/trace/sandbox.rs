@@ -33,7 +33,7 @@ pub(super) struct Options {
 
 /// What is to enforce it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Wish {
+pub(in crate::cli) enum Wish {
     /// The best that this machine allows
     Auto,
     /// User, mount, PID, network, UTS and IPC name spaces: other files are not there
@@ -44,26 +44,33 @@ enum Wish {
     None,
 }
 
+impl Wish {
+    /// The mechanism; `None` for the best.
+    pub(in crate::cli) fn mechanism(self) -> Option<Mechanism> {
+        match self {
+            Self::Auto => None,
+            Self::Namespaces => Some(Mechanism::Namespaces),
+            Self::Landlock => Some(Mechanism::Landlock),
+            Self::None => Some(Mechanism::None),
+        }
+    }
+}
+
 impl Options {
     /// The sandbox that was asked for, if any. Says what it is, and why it is not a better one.
     pub(super) fn prepare(&self, shell: &mut Shell) -> anyhow::Result<Option<Sandbox>> {
         let Some(wish) = self.sandbox else {
             return Ok(None);
         };
-        let mechanism = match wish {
-            Wish::Auto => {
-                let choice = Mechanism::choose();
-                if choice.refused.is_empty() {
-                    shell.note(&choice);
-                } else {
-                    shell.warn(&choice);
-                }
-                choice.mechanism
+        let mechanism = wish.mechanism().unwrap_or_else(|| {
+            let choice = Mechanism::choose();
+            if choice.refused.is_empty() {
+                shell.note(&choice);
+            } else {
+                shell.warn(&choice);
             }
-            Wish::Namespaces => Mechanism::Namespaces,
-            Wish::Landlock => Mechanism::Landlock,
-            Wish::None => Mechanism::None,
-        };
+            choice.mechanism
+        });
         let mut read = Policy::system_paths();
         read.extend_from_slice(&self.read);
         let policy = Policy {
@@ -71,6 +78,7 @@ impl Options {
             write: self.write.clone(),
             network: self.network,
             private_tmp: true,
+            temp: std::env::var_os("TMPDIR").map(PathBuf::from),
             limits: Limits {
                 processes: Some(PROCESSES),
                 tmp_size: Some(TMP_SIZE),

@@ -64,6 +64,7 @@ fn arguments(event: &Event) -> String {
         Access::Connect { address } | Access::Bind { address } => show_address(address),
         Access::Random { bytes } => bytes.to_string(),
         Access::Clock { clock } => clock.to_string(),
+        Access::Signal { target, signal } => format!("{target}, {signal}"),
         Access::Variable { name, .. } => quote(name),
         Access::Identity | Access::System | Access::Blind(_) => String::new(),
         other => match other.path() {

@@ -42,6 +42,18 @@ pub(super) fn render(set: &Set, report: &Report, full: bool) -> String {
         );
     }
     let _ = writeln!(text, "{counts}");
+    if !report.leftovers.is_empty() {
+        let files = plural(report.leftovers.len(), "file", "files");
+        let _ = writeln!(
+            text,
+            "  {files} of earlier builds set aside: Cargo makes them anew before using them"
+        );
+        if full {
+            for index in &report.leftovers {
+                let _ = writeln!(text, "    {}", shown(&nodes[*index].path));
+            }
+        }
+    }
     if !report.unchecked.is_empty() {
         let names: Vec<&str> = report.unchecked.iter().map(String::as_str).collect();
         let _ = writeln!(
@@ -156,6 +168,27 @@ fn describe(text: &mut String, finding: &Finding, nodes: &[Node], full: bool) {
                     shown(&node.path),
                     node.form.word()
                 );
+            }
+            picture(text, nodes, *user, dep, full);
+        }
+        Finding::OtherCompiler {
+            user,
+            name: dep,
+            offered,
+        } => {
+            let _ = writeln!(
+                text,
+                "another compiler{code}: {} needs `{dep}`, which is there of another rustc only",
+                name(user)
+            );
+            let mut line = |what: &str, index: usize| {
+                let node = &nodes[index];
+                let rustc = Escaped(node.root.rustc.as_bytes());
+                let _ = writeln!(text, "  {what}  {rustc}  {}", shown(&node.path));
+            };
+            line("needed by", *user);
+            for index in offered {
+                line("found    ", *index);
             }
             picture(text, nodes, *user, dep, full);
         }

@@ -14,6 +14,8 @@ struct Output {
     artifacts: usize,
     without_metadata: usize,
     dependencies_found: usize,
+    /// Files of earlier builds that Cargo would make anew.
+    set_aside: Vec<String>,
     not_judged: Vec<String>,
     findings: Vec<Item>,
     problems: Vec<String>,
@@ -58,6 +60,9 @@ pub(super) fn render(set: &Set, report: &Report) -> serde_json::Result<String> {
         artifacts: set.nodes.len(),
         without_metadata: set.other,
         dependencies_found: report.satisfied,
+        set_aside: (report.leftovers.iter())
+            .map(|index| Escaped::os(&set.nodes[*index].path).to_string())
+            .collect(),
         not_judged: report.unchecked.iter().cloned().collect(),
         findings: report
             .findings
@@ -120,6 +125,11 @@ fn item(finding: &Finding, nodes: &[Node]) -> Item {
             user,
             name,
             offered,
+        }
+        | Finding::OtherCompiler {
+            user,
+            name,
+            offered,
         } => {
             item.user = Some(file(*user));
             item.dependency = Some(name.clone());
@@ -134,7 +144,8 @@ fn item(finding: &Finding, nodes: &[Node]) -> Item {
     }
     if let Finding::Stale { user, .. }
     | Finding::Missing { user, .. }
-    | Finding::NotLinkable { user, .. } = finding
+    | Finding::NotLinkable { user, .. }
+    | Finding::OtherCompiler { user, .. } = finding
     {
         let names = dependents(nodes, *user).into_iter();
         item.dependents = names

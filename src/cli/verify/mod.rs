@@ -6,11 +6,12 @@ mod json;
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::exit::Exit;
 use super::shell::Shell;
 use super::toolchains;
-use crate::artifact::{self, Artifact, ArtifactError, Completion, CrateRoot, Kind, Names};
+use crate::artifact::{self, Artifact, ArtifactError, Completion, Names, is_of_incremental_cache};
 use crate::compare::graph::{self, Form, Node};
 
 /// What the user typed.
@@ -104,7 +105,8 @@ fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     {
         let entry = entry?;
         let ending = entry.path().extension().and_then(|ending| ending.to_str());
-        if entry.file_type().is_file() && ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
+        let wanted = ending.is_some_and(|ending| ENDINGS.contains(&ending));
+        if entry.file_type().is_file() && wanted && !is_of_incremental_cache(entry.path()) {
             found.push(entry.into_path());
         }
     }
@@ -141,28 +143,23 @@ fn read(artifact: &Artifact, names: &Names, set: &mut Set) {
     names.resolve(&mut root);
     set.nodes.push(Node {
         path: artifact.path().to_owned(),
-        form: form(artifact, &root),
+        form: Form::of(artifact, &root),
         root,
         lone_stub,
+        kept_since: kept_since(artifact.path()),
     });
 }
 
-fn form(artifact: &Artifact, root: &CrateRoot) -> Form {
-    match artifact.kind() {
-        Kind::Archive => {
-            let metadata = |name: &[u8]| name.starts_with(b"lib.rmeta");
-            let mut members = artifact.members().map_while(Result::ok);
-            // Up to rustc 1.40 the metadata had another name, and hollow rlibs did not exist.
-            if members.all(|member| metadata(member.name)) {
-                Form::Hollow
-            } else {
-                Form::Rlib
-            }
-        }
-        Kind::Metadata => Form::Metadata,
-        _ if root.is_proc_macro == Some(true) => Form::ProcMacro,
-        _ => Form::Dylib,
-    }
+/// When the file was written, if it is one that Cargo keeps: Cargo has a folder of fingerprints beside the
+/// files, or beside the folder that they are in.
+fn kept_since(path: &Path) -> Option<SystemTime> {
+    // `debug/deps/x`, `debug/x`; with `-Zbuild-dir-new-layout` `debug/build/x/<hash>/out/x`.
+    let folders = path.ancestors().skip(1).take(3);
+    let kept = folders.flat_map(|folder| [".fingerprint", "fingerprint"].map(|f| folder.join(f)));
+    let kept = kept.into_iter().any(|fingerprints| fingerprints.is_dir());
+    // Without a time nothing can be said of what is older.
+    let written = || std::fs::metadata(path).and_then(|found| found.modified());
+    kept.then(written)?.ok()
 }
 
 /// The standard libraries on this machine that the artifacts were compiled against.

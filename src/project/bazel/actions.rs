@@ -331,6 +331,11 @@ pub(super) fn target_name(label: &str) -> String {
     name.unwrap_or_default().to_owned()
 }
 
+/// A path without links, which may lead through what a sandbox does not show.
+fn resolved(path: PathBuf) -> PathBuf {
+    path.canonicalize().unwrap_or(path)
+}
+
 /// Labels of the main repository as users write them.
 pub(super) fn plain_label(label: String) -> String {
     let main = label
@@ -394,7 +399,7 @@ impl Compile {
         Action {
             target: target_name(&self.label),
             kind: self.kind,
-            program: root.join(program),
+            program: resolved(root.join(program)),
             out_dir: env.get(OsStr::new("OUT_DIR")).map(PathBuf::from),
             args,
             env,

@@ -264,7 +264,7 @@ impl Run {
             let process = self.processes[task.process].id.0;
             told(base, process, task.thread) == magnitude
         });
-        found.map(|(tid, _)| tid * number.signum())
+        found.map(|(tid, _)| inner_number(*tid) * number.signum())
     }
 
     fn names(&self, call: &Call<'_>) -> Option<Answer> {
@@ -499,6 +499,14 @@ fn limit_mask(mask: &mut [u8], count: u32) {
     for bit in chosen {
         mask[bit / 8] |= 1 << (bit % 8);
     }
+}
+
+/// What a thread is numbered in its own PID name space (`NSpid` in `proc_pid_status(5)`).
+fn inner_number(tid: i32) -> i32 {
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let inner = line.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok());
+    inner.unwrap_or(tid)
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ impl Injection {
         for rule in &self.rules {
             match rule.steer {
                 Steer::DirOrder(_) | Steer::Absent(_) => groups.push(Group::Seek),
-                Steer::Pid(_) => groups.push(Group::Signal),
+                Steer::Pid(_) => groups.push(Group::Number),
                 Steer::FileTimes(_) => groups.push(Group::Status),
                 Steer::Inode(_) => groups.extend([Group::Status, Group::Seek]),
                 _ => {}

@@ -12,6 +12,9 @@ fuzz_target!(|data: &[u8]| {
         if let Ok(metadata) = Metadata::parse(&blob) {
             let _ = metadata.root();
             let _ = metadata.places();
+            if let Some(items) = metadata.items() {
+                let _ = (items.paths().count(), items.values().count());
+            }
         }
     }
 });
