@@ -182,19 +182,19 @@ async fn serve(
 ) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     address.send(listener.local_addr().unwrap()).unwrap();
-    let mut server = tonic::transport::Server::builder();
+    let mut builder = tonic::transport::Server::builder();
     if let Some(identity) = identity {
         let tls = ServerTlsConfig::new().identity(identity);
-        server = server.tls_config(tls).unwrap();
+        builder = builder.tls_config(tls).unwrap();
     }
-    let serving = server
+    let serving = builder
         .add_service(CapabilitiesServer::new(own.clone()))
         .add_service(ContentAddressableStorageServer::new(own.clone()))
         .add_service(ByteStreamServer::new(own.clone()))
         .add_service(ExecutionServer::new(own))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::select! {
-        served = serving => served.unwrap(),
+        ended = serving => ended.unwrap(),
         _ = stopped.wait_for(|stop| *stop) => {}
     }
 }
