@@ -50,6 +50,10 @@ pub mod artifact;
 // rustc's command line, dep-info and identity.
 pub mod rustc;
 
+// A remote execution cluster.
+#[cfg(feature = "remote")]
+pub mod remote;
+
 // Leaves.
 pub mod bytes;
 pub mod digest;

@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["project"],
     &["trace", "sandbox", "probe"],
-    &["artifact", "rustc"],
+    &["artifact", "rustc", "remote"],
     &["digest", "bytes", "entry", "interrupt", "os_text"],
 ];
 

@@ -9,30 +9,51 @@ use std::path::Path;
 
 use crate::lint::{Culprit, CulpritKind, Finding, Grade};
 use crate::project::{Action, Build, TargetKind};
-use crate::report::Verdict;
+use crate::report::{CrateVerdict, Verdict};
 
 use super::judge::Judged;
 
 /// Marks infected crates, strategy by strategy, and adds their findings.
-pub(super) fn spread(build: &Build, mut judged: Vec<Judged>) -> Vec<Judged> {
+pub(super) fn spread(build: &Build, mut judged: Vec<Judged>) -> Vec<Said> {
     judged.sort_by(|a, b| a.verdict.id.cmp(&b.verdict.id));
-    let loads = loads(build, &judged);
-    let verdicts: BTreeMap<String, BTreeMap<String, Verdict>> = judged
+    let direct = judged.iter().filter_map(|own| {
+        let actions = &build.actions;
+        let action = actions.iter().find(|action| action.id == own.verdict.id)?;
+        Some((own.verdict.id.clone(), direct(build, action, own)))
+    });
+    let direct: BTreeMap<String, BTreeSet<String>> = direct.collect();
+    let loads = close(&direct);
+    let said = judged.into_iter().map(|mut own| {
+        own.verdict.loads = given(build, &own.verdict.id, &loads);
+        (own.verdict, own.findings)
+    });
+    infect(&direct, said.collect())
+}
+
+/// What is said of a crate.
+pub(super) type Said = (CrateVerdict, Vec<Finding>);
+
+/// The same, where it is known which crates each one loads directly.
+pub(super) fn infect(
+    direct: &BTreeMap<String, BTreeSet<String>>,
+    mut said: Vec<Said>,
+) -> Vec<Said> {
+    let loads = close(direct);
+    let verdicts: BTreeMap<String, BTreeMap<String, Verdict>> = said
         .iter()
-        .map(|own| {
-            let strategies = own.verdict.strategies.iter();
+        .map(|(verdict, _)| {
+            let strategies = verdict.strategies.iter();
             (
-                own.verdict.id.clone(),
+                verdict.id.clone(),
                 strategies
                     .map(|(name, own)| (name.clone(), own.verdict))
                     .collect(),
             )
         })
         .collect();
-    for own in &mut judged {
-        own.verdict.loads = given(build, &own.verdict.id, &loads);
+    for (verdict, findings) in &mut said {
         let mut by = BTreeSet::new();
-        for (name, strategy) in &mut own.verdict.strategies {
+        for (name, strategy) in &mut verdict.strategies {
             let guilty = |id: &&String| {
                 verdicts
                     .get(*id)
@@ -40,7 +61,7 @@ pub(super) fn spread(build: &Build, mut judged: Vec<Judged>) -> Vec<Judged> {
                     .is_some_and(|own| own.is_guilty())
             };
             let sources: Vec<&String> = loads
-                .get(&own.verdict.id)
+                .get(&verdict.id)
                 .into_iter()
                 .flatten()
                 .filter(guilty)
@@ -50,43 +71,31 @@ pub(super) fn spread(build: &Build, mut judged: Vec<Judged>) -> Vec<Judged> {
             }
             by.extend(sources.into_iter().cloned());
         }
-        own.verdict.infected_by = by.into_iter().collect();
-        let worst = own.verdict.strategies.values().map(|own| own.verdict).max();
-        own.verdict.verdict =
-            worst.map_or(own.verdict.verdict, |worst| worst.max(own.verdict.verdict));
-        if own.verdict.verdict == Verdict::Infected {
-            own.findings
-                .push(finding(&own.verdict.id, &own.verdict.infected_by));
+        verdict.infected_by = by.into_iter().collect();
+        let worst = verdict.strategies.values().map(|own| own.verdict).max();
+        verdict.verdict = worst.map_or(verdict.verdict, |worst| worst.max(verdict.verdict));
+        if verdict.verdict == Verdict::Infected {
+            findings.push(finding(&verdict.id, &verdict.infected_by));
         }
     }
-    judged
+    said
 }
 
 /// For each crate, every crate that it loads, directly or through others.
-fn loads(build: &Build, judged: &[Judged]) -> BTreeMap<String, BTreeSet<String>> {
-    let direct: BTreeMap<&str, BTreeSet<&str>> = judged
-        .iter()
-        .filter_map(|own| {
-            let action = build
-                .actions
-                .iter()
-                .find(|action| action.id == own.verdict.id)?;
-            Some((own.verdict.id.as_str(), direct(build, action, own)))
-        })
-        .collect();
+fn close(direct: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, BTreeSet<String>> {
     direct
         .keys()
         .map(|id| {
             let mut found: BTreeSet<String> = BTreeSet::new();
-            let mut open = vec![*id];
+            let mut open = vec![id];
             while let Some(next) = open.pop() {
                 for dep in direct.get(next).into_iter().flatten() {
-                    if found.insert((*dep).to_owned()) {
+                    if found.insert(dep.clone()) {
                         open.push(dep);
                     }
                 }
             }
-            ((*id).to_owned(), found)
+            (id.clone(), found)
         })
         .collect()
 }
@@ -114,7 +123,7 @@ fn given(build: &Build, id: &str, loads: &BTreeMap<String, BTreeSet<String>>) ->
     found
 }
 
-fn direct<'a>(build: &'a Build, action: &Action, judged: &Judged) -> BTreeSet<&'a str> {
+fn direct(build: &Build, action: &Action, judged: &Judged) -> BTreeSet<String> {
     let externs = action.args.externs();
     build
         .actions
@@ -134,7 +143,7 @@ fn direct<'a>(build: &'a Build, action: &Action, judged: &Judged) -> BTreeSet<&'
             });
             in_table || (action.kind == TargetKind::ProcMacro && given)
         })
-        .map(|other| other.id.as_str())
+        .map(|other| other.id.clone())
         .collect()
 }
 

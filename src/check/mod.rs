@@ -1,6 +1,7 @@
 //! The straight line: discover, plan, replay, read, compare, judge, attribute, report.
 
 mod artifacts;
+pub mod aspect;
 mod escapes;
 mod excerpt;
 mod expand;
@@ -11,6 +12,8 @@ mod judge;
 pub mod parity;
 mod place;
 mod policy;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod scripts;
 mod sides;
 mod traced;
@@ -133,6 +136,20 @@ pub enum CheckError {
         /// The compiler.
         version: String,
     },
+    /// The cluster.
+    #[cfg(feature = "remote")]
+    #[error(transparent)]
+    Remote(crate::remote::RemoteError),
+    /// An action of the aspect left no report.
+    #[error(
+        "{} is no report of this svhcheck: {source}; Bazel may have it from another version, `bazel clean` makes it anew", .path.display()
+    )]
+    ActionReport {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
     /// The journal could not be written.
     #[error(transparent)]
     Journal(#[from] io::Error),
@@ -148,10 +165,22 @@ pub enum CheckError {
     Nothing,
 }
 
+#[cfg(feature = "remote")]
+impl From<crate::remote::RemoteError> for CheckError {
+    fn from(error: crate::remote::RemoteError) -> Self {
+        match error {
+            crate::remote::RemoteError::Interrupted => Self::Interrupted,
+            error => Self::Remote(error),
+        }
+    }
+}
+
 /// What happens during a check, for whoever shows it. Every method may be left out.
 pub trait Events: Sync {
-    /// The build is recorded; this many crates will be judged.
+    /// The build is recorded.
     fn recorded(&self, _build: &Build) {}
+    /// This many crates will be judged.
+    fn counted(&self, _crates: usize) {}
     /// Work on a crate begins.
     fn started(&self, _id: &str) {}
     /// A crate has its verdict.
@@ -167,13 +196,27 @@ pub fn check(
     interrupt: &Interrupt,
     events: &dyn Events,
 ) -> Result<Report, CheckError> {
-    let build = project::record(request, interrupt).map_err(|error| {
-        if interrupt.is_set() {
-            CheckError::Interrupted
-        } else {
-            error.into()
-        }
-    })?;
+    let build = project::record(request, interrupt);
+    let build = build.map_err(|error| unrecorded(error, interrupt))?;
+    check_build(&build, settings, interrupt, events)
+}
+
+/// Why there is no recorded build: an interrupt breaks whatever runs.
+fn unrecorded(error: impl Into<RecordingError>, interrupt: &Interrupt) -> CheckError {
+    if interrupt.is_set() {
+        CheckError::Interrupted
+    } else {
+        error.into().into()
+    }
+}
+
+/// Checks the crates of a recorded build.
+fn check_build(
+    build: &Build,
+    settings: &Settings,
+    interrupt: &Interrupt,
+    events: &dyn Events,
+) -> Result<Report, CheckError> {
     let first = build.wanted().next().ok_or(CheckError::Nothing)?;
     if settings.engine == Engine::Free && !build.wanted().any(|own| own.metadata.is_some()) {
         return Err(CheckError::NotPipelined);
@@ -193,9 +236,10 @@ pub fn check(
         .map_err(|error| error.to_string());
     let possible = tracer.as_ref().map(|_| ()).map_err(String::as_str);
     let chosen = policy::choose(settings.sandbox, possible)?;
-    events.recorded(&build);
+    events.recorded(build);
+    events.counted(build.wanted().count());
     let bench = Bench {
-        build: &build,
+        build,
         toolchain: &toolchain,
         settings,
         tracer: &tracer,
@@ -325,9 +369,9 @@ impl Bench<'_> {
             },
             command: Some(self.settings.command.clone()),
         };
-        for judged in infection::spread(self.build, judged) {
-            report.crates.push(judged.verdict);
-            report.findings.extend(judged.findings);
+        for (verdict, findings) in infection::spread(self.build, judged) {
+            report.crates.push(verdict);
+            report.findings.extend(findings);
         }
         let wanted: BTreeSet<&str> = self.build.wanted().map(|own| own.id.as_str()).collect();
         let mut fit = artifacts::fit(self.build);

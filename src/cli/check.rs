@@ -13,9 +13,9 @@ use super::outputs::{self, Outputs};
 use super::progress::Progress;
 use super::shell::Shell;
 use super::signals;
-use super::system::SystemArgs;
+use super::system::{Engine, SystemArgs};
 use super::trace::sandbox::Wish;
-use crate::check::{self, CheckError, Inputs, Settings};
+use crate::check::{self, CheckError, Inputs, Settings, aspect};
 use crate::config::baseline::Baseline;
 use crate::config::{self, Config};
 use crate::lint::levels::{Day, Levels};
@@ -23,7 +23,7 @@ use crate::lint::offenders;
 use crate::plan::Edit;
 use crate::plan::strategy::{self, SideEdits, Strategy};
 use crate::plan::variation::{self, Variation};
-use crate::project::{self, cargo::Request};
+use crate::project::{Request, cargo};
 use crate::report::{Command, Report};
 
 /// What was typed.
@@ -124,6 +124,11 @@ pub struct Args {
     /// Arguments for `cargo build`: --release, --features, --target, …
     #[arg(last = true, value_name = "CARGO ARGS")]
     cargo: Vec<OsString>,
+
+    /// At the end: what stands behind it would come under its heading.
+    #[cfg(feature = "remote")]
+    #[command(flatten)]
+    remote: super::remote::Args,
 }
 
 /// [`strategy::DEFAULT`] as it would be typed.
@@ -253,7 +258,7 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
         }
     }
     let patterns = args.patterns.iter().map(|own| unmarked(own)).collect();
-    let cargo = Request {
+    let cargo = cargo::Request {
         folder: folder.clone(),
         patterns,
         cargo_args: args.cargo.clone(),
@@ -263,12 +268,23 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
     };
     let request = args.system.request(&folder, cargo)?;
     // Buck2 makes metadata by a hollow rlib.
-    if settings.engine == check::Engine::Free && matches!(request, project::Request::Buck2(_)) {
+    if settings.engine == check::Engine::Free && matches!(request, Request::Buck2(_)) {
         settings.strategies = vec![Strategy::Hollow];
     }
     let interrupt = signals::watch()?;
     let progress = Progress::new(args.quiet);
-    let report = match check::check(&request, &settings, &interrupt, &progress) {
+    let checked = match (args.system.engine(), &request) {
+        (Engine::BazelAspect, Request::Bazel(bazel)) => aspect::check(bazel, &settings, &interrupt),
+        #[cfg(feature = "remote")]
+        (Engine::Remote, Request::Bazel(bazel)) => {
+            let (typed, remote) = (args.vary.as_deref(), &args.remote);
+            super::remote::check(
+                remote, typed, bazel, &settings, &interrupt, &progress, shell,
+            )?
+        }
+        _ => check::check(&request, &settings, &interrupt, &progress),
+    };
+    let report = match checked {
         Err(CheckError::Interrupted) => {
             shell.warn("interrupted before there was anything to report");
             return Ok(None);
@@ -282,20 +298,22 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
     Ok(Some((report, config)))
 }
 
-/// What was typed, and what the configuration says where nothing was. With notes for the user.
-fn settings(args: &Args, config: &mut Config) -> anyhow::Result<(Settings, Vec<String>)> {
+/// Strategies by their names.
+pub(super) fn strategies(names: &[String]) -> anyhow::Result<Vec<Strategy>> {
     let mut strategies = Vec::new();
-    let names = args.strategies.clone().or(config.strategies.take());
-    for name in names.unwrap_or_else(|| DEFAULT_STRATEGIES.split(',').map(str::to_owned).collect())
-    {
-        let strategy = Strategy::named(&name).with_context(|| format!("no strategy `{name}`"))?;
+    for name in names {
+        let strategy = Strategy::named(name).with_context(|| format!("no strategy `{name}`"))?;
         if !strategies.contains(&strategy) {
             strategies.push(strategy);
         }
     }
+    Ok(strategies)
+}
+
+/// Variations by their names, and by the words for many.
+pub(super) fn variations(names: &[String]) -> anyhow::Result<Vec<Variation>> {
     let mut vary = Vec::new();
-    let names = args.vary.clone().or(config.vary.take());
-    for name in names.unwrap_or_else(|| vec!["default".to_owned()]) {
+    for name in names {
         match name.as_str() {
             "default" => vary.extend(Variation::default_set()),
             "none" => vary.clear(),
@@ -307,7 +325,17 @@ fn settings(args: &Args, config: &mut Config) -> anyhow::Result<(Settings, Vec<S
     }
     vary.sort_unstable();
     vary.dedup();
-    let engine = args.system.engine();
+    Ok(vary)
+}
+
+/// What was typed, and what the configuration says where nothing was. With notes for the user.
+fn settings(args: &Args, config: &mut Config) -> anyhow::Result<(Settings, Vec<String>)> {
+    let names = args.strategies.clone().or(config.strategies.take());
+    let names = names.unwrap_or_else(|| DEFAULT_STRATEGIES.split(',').map(str::to_owned).collect());
+    let mut strategies = strategies(&names)?;
+    let names = args.vary.clone().or(config.vary.take());
+    let mut vary = variations(&names.unwrap_or_else(|| vec!["default".to_owned()]))?;
+    let engine = args.system.engine().rests_on();
     if engine == check::Engine::Free {
         strategies = vec![Strategy::QuitOnRmeta];
         vary.clear();

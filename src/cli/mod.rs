@@ -16,6 +16,9 @@ mod outputs;
 mod parity;
 mod probe;
 pub mod progress;
+#[cfg(feature = "remote")]
+mod remote;
+mod replay;
 mod report;
 pub mod shell;
 pub mod signals;
@@ -65,6 +68,12 @@ enum Command {
     Diff(diff::Args),
     /// Foretell from artifacts whether rustc can use them together
     Verify(verify::Args),
+    /// Check one compile of a build (what the Bazel aspect's actions run)
+    #[command(hide = true)]
+    ReplayAction(replay::ActionArgs),
+    /// Fail if a report tells of a guilty crate (the aspect's validation)
+    #[command(hide = true)]
+    ReplayVerdict(replay::VerdictArgs),
     /// Show a saved report again, in any form
     Report(report::Args),
     /// List the lints with their levels and groups
@@ -104,6 +113,8 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Trace(args)) => trace::run(args, shell),
         Some(Command::Diff(args)) => diff::run(&args, shell),
         Some(Command::Verify(args)) => verify::run(&args, shell),
+        Some(Command::ReplayAction(args)) => replay::action(args),
+        Some(Command::ReplayVerdict(args)) => replay::verdict(&args, shell),
         Some(Command::Report(args)) => report::run(&args, shell),
         Some(Command::Lints(args)) => lints::run(&args, shell),
         Some(Command::Explain(args)) => explain::run(&args, shell),

@@ -64,7 +64,10 @@ impl Events for Progress {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .extend(build.notes.iter().cloned());
-        self.bar.set_length(build.wanted().count() as u64);
+    }
+
+    fn counted(&self, crates: usize) {
+        self.bar.set_length(crates as u64);
         if let Ok(style) = ProgressStyle::with_template(
             "{prefix:>12.cyan.bold} [{bar:24}] {pos}/{len}, {eta} left: {wide_msg}",
         ) {

@@ -53,20 +53,47 @@ impl From<System> for BuildSystem {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Engine {
+pub(super) enum Engine {
     /// Compiles repeated here, in varied worlds
     Local,
     /// What a pipelined build of Bazel or Buck2 made twice by itself; nothing is compiled again
     Free,
+    /// Compiles repeated by actions of the Bazel build itself, in its sandbox or on its cluster
+    BazelAspect,
+    /// Bazel's own actions, run again on the remote execution cluster of the build
+    #[cfg(feature = "remote")]
+    Remote,
+}
+
+impl Engine {
+    /// What verdicts rest on.
+    pub(super) fn rests_on(self) -> check::Engine {
+        match self {
+            Self::Free => check::Engine::Free,
+            _ => check::Engine::Local,
+        }
+    }
+
+    /// Whether it can check a Cargo build.
+    fn expect_cargo(self) -> anyhow::Result<()> {
+        match self {
+            Self::Local => Ok(()),
+            Self::Free => bail!(
+                "`--engine free` needs a pipelined Bazel build: Cargo makes metadata and library in one process"
+            ),
+            Self::BazelAspect => bail!("`--engine bazel-aspect` needs a Bazel workspace"),
+            #[cfg(feature = "remote")]
+            Self::Remote => {
+                bail!("`--engine remote` needs a Bazel workspace: Cargo builds on no cluster")
+            }
+        }
+    }
 }
 
 impl SystemArgs {
     /// What verdicts rest on.
-    pub(super) fn engine(&self) -> check::Engine {
-        match self.engine {
-            Engine::Local => check::Engine::Local,
-            Engine::Free => check::Engine::Free,
-        }
+    pub(super) fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// What was typed, but for defaults and what only this machine knows.
@@ -100,11 +127,7 @@ impl SystemArgs {
         let system = self.build_system.or(by_log).or_else(detected);
         Ok(match system.unwrap_or(BuildSystem::Cargo) {
             BuildSystem::Cargo => {
-                if self.engine == Engine::Free {
-                    bail!(
-                        "`--engine free` needs a pipelined Bazel build: Cargo makes metadata and library in one process"
-                    );
-                }
+                self.engine.expect_cargo()?;
                 Request::Cargo(cargo)
             }
             BuildSystem::Bazel => {

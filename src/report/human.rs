@@ -205,6 +205,14 @@ fn write_crates(out: &mut String, report: &Report) -> std::fmt::Result {
         let (color, verdict) = (color(krate.verdict), krate.verdict.as_str());
         writeln!(out, "{id:width$}  {color}{verdict}{PLAIN}")?;
         for (name, own) in &krate.strategies {
+            // Bytes that are equal were not read.
+            if own.svh == [None; 2]
+                && own.verdict < Verdict::FlagMismatch
+                && own.verdict != Verdict::Inconclusive
+            {
+                writeln!(out, "    {name:14} equal byte by byte")?;
+                continue;
+            }
             let sign = match own.svh {
                 [Some(metadata), Some(full)] if metadata == full => "=",
                 [Some(_), Some(_)] => "≠",

@@ -1,5 +1,6 @@
 //! The report: what was found about every crate, and one file per format that renders it.
 
+pub mod action;
 mod anchor;
 pub mod format;
 pub mod github;

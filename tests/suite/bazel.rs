@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::support;
 use crate::workspace::{Said, Workspace, krate, verdicts};
 
-/// What runs inside. Each step leaves what it said and how it ended.
-const STEPS: &str = r#"
+/// What every script inside begins with. Each step leaves what it said and how it ended.
+const PRELUDE: &str = r#"
 out=$1
 step() {
     name=$1; shift
@@ -25,7 +25,10 @@ step() {
 svhcheck() { name=$1; shift; step "$name" "$SVHCHECK" --jobs=2 "$@"; }
 json() { name=$1; shift; svhcheck "$name" --format=json "$@"; }
 pipelined=--bazel-flag=--config=pipelined
+"#;
 
+/// What runs inside.
+const STEPS: &str = r#"
 # The server is killed while it builds.
 svhcheck killed //... &
 until ls "$HOME"/.cache/bazel/*/*/svhcheck/scratch-* >/dev/null 2>&1; do sleep 0.1; done
@@ -52,13 +55,13 @@ find "$HOME"/.cache/bazel/*/*/svhcheck -maxdepth 1 -name 'scratch-*' >"$out/left
 "#;
 
 /// What the steps left.
-struct Done {
+pub(crate) struct Done {
     _workspace: Workspace,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Done {
-    fn said(&self, name: &str) -> Said {
+    pub(crate) fn said(&self, name: &str) -> Said {
         let read = |kind: &str| {
             let path = self.folder.path().join(format!("{name}.{kind}"));
             fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}.{kind}: {error}"))
@@ -70,7 +73,7 @@ impl Done {
         }
     }
 
-    fn report(&self, name: &str) -> Value {
+    pub(crate) fn report(&self, name: &str) -> Value {
         let said = self.said(name);
         assert_eq!(said.status, Some(1), "{said:?}");
         said.json()
@@ -78,19 +81,20 @@ impl Done {
 }
 
 /// The throw-away system, if tests may use it.
-fn system() -> Option<PathBuf> {
+pub(crate) fn system(test: &str) -> Option<PathBuf> {
     let given = std::env::var_os("SVHCHECK_BAZEL_ROOT").map(PathBuf::from);
     if given.as_deref() == Some(Path::new("unavailable")) {
-        eprintln!("skipped: bazel needs Debian packages that could not be had");
+        eprintln!("skipped: {test} needs Debian packages that could not be had");
         return None;
     }
     let root = given.unwrap_or_else(|| support::root().join("target/bazel-root"));
     let there = nix::unistd::geteuid().is_root() && root.join(".complete").exists();
     let what = "root and a Bazel made by `.ci/bazel-root make target/bazel-root`";
-    support::require("bazel", what, there).then_some(root)
+    support::require(test, what, there).then_some(root)
 }
 
-fn run(root: &Path) -> Done {
+/// Runs `steps` in the fixture's workspace within that system.
+pub(crate) fn run(root: &Path, steps: &str) -> Done {
     let workspace = Workspace::fixture("bazel");
     // Beside the workspace: `//...` would take in what Bazel keeps in a home within it.
     let folder = tempfile::tempdir().unwrap();
@@ -109,7 +113,13 @@ fn run(root: &Path) -> Done {
         .arg(format!("PATH={}/bin:/usr/bin:/bin", sysroot.display()))
         .arg(format!("HOME={}", home.display()))
         .arg(format!("SVHCHECK={}", binary.display()))
-        .args(["USER=root", "bash", "-uc", STEPS, "bash"])
+        .args([
+            "USER=root",
+            "bash",
+            "-uc",
+            &format!("{PRELUDE}{steps}"),
+            "bash",
+        ])
         .arg(folder.path())
         .env("FOLDER", workspace.path(""))
         .status()
@@ -122,7 +132,7 @@ fn run(root: &Path) -> Done {
 }
 
 /// Crates with a verdict of their own that is not `safe`.
-fn guilty(report: &Value) -> BTreeSet<&str> {
+pub(crate) fn guilty(report: &Value) -> BTreeSet<&str> {
     let verdicts = verdicts(report).into_iter();
     verdicts
         .filter(|(_, verdict)| !["safe", "infected"].contains(verdict))
@@ -134,8 +144,8 @@ const PLANTED: [&str; 3] = ["//libs:folder", "//libs:release", "//libs:squares"]
 
 #[test]
 fn the_planted_targets_are_named_and_no_other() {
-    let Some(root) = system() else { return };
-    let done = run(&root);
+    let Some(root) = system("bazel") else { return };
+    let done = run(&root, STEPS);
 
     // What a pipelined build says by itself: the fault of a program that has none.
     let failed = done.said("e0460");

@@ -12,6 +12,8 @@ mod bazel;
 mod browser;
 mod buck2;
 mod check;
+#[cfg(feature = "remote")]
+mod cluster;
 mod diff;
 mod explain;
 mod formats;
@@ -26,6 +28,10 @@ mod parity;
 mod patterns;
 mod probe;
 mod record;
+#[cfg(feature = "remote")]
+mod remote;
+#[cfg(feature = "remote")]
+mod remote_real;
 mod reports;
 mod sandbox;
 mod sandbox_hostile;

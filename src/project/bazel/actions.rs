@@ -186,7 +186,7 @@ impl Planned {
         for (compile, breaks) in self.compiles.into_iter().zip(breaks) {
             let wanted = wanted(&compile);
             if compile.kind == TargetKind::NoMetadata {
-                let why = "a program: nothing reads metadata of it, so it has no SVH to compare";
+                let why = super::WITHOUT_METADATA;
                 let entry = (compile.id(), why.to_owned());
                 build.without_metadata.extend(wanted.then_some(entry));
                 continue;
@@ -299,7 +299,7 @@ fn rank(path: &Path) -> Option<usize> {
     kinds.iter().position(|kind| extension == *kind)
 }
 
-fn kind(args: &Args) -> TargetKind {
+pub(super) fn kind(args: &Args) -> TargetKind {
     let types = args.crate_types();
     let is = |kinds: &[&str]| types.iter().any(|own| kinds.contains(&own.as_str()));
     if args.has("--test") {
@@ -311,6 +311,24 @@ fn kind(args: &Args) -> TargetKind {
     } else {
         TargetKind::NoMetadata
     }
+}
+
+/// How a crate is called that is made for a tool of the build, or is not.
+pub(super) fn crate_id(label: &str, for_tool: bool) -> String {
+    let more = if for_tool { " [for tool]" } else { "" };
+    format!("{label}{more}")
+}
+
+/// Whether an output is one of a tool: Bazel names the configuration in the folder for outputs.
+pub(super) fn is_for_tool(output: &Path) -> bool {
+    let configuration = output.components().nth(1);
+    configuration.is_some_and(|part| part.as_os_str().to_string_lossy().contains("-exec"))
+}
+
+/// The last part of a label.
+pub(super) fn target_name(label: &str) -> String {
+    let name = label.rsplit([':', '/']).next();
+    name.unwrap_or_default().to_owned()
 }
 
 /// A path without links, which may lead through what a sandbox does not show.
@@ -348,11 +366,7 @@ fn folder(scratch: &Path, root: &Path, label: &str, command: &Command) -> PathBu
 
 impl Compile {
     fn id(&self) -> String {
-        if self.for_tool {
-            format!("{} [for tool]", self.label)
-        } else {
-            self.label.clone()
-        }
+        crate_id(&self.label, self.for_tool)
     }
 
     fn action(self, root: &Path, breaks: usize) -> Action {
@@ -383,12 +397,7 @@ impl Compile {
         let Wrapped { program, args, env } = self.full.command;
         let declared_env: BTreeSet<OsString> = env.keys().cloned().collect();
         Action {
-            target: self
-                .label
-                .rsplit([':', '/'])
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            target: target_name(&self.label),
             kind: self.kind,
             program: resolved(root.join(program)),
             out_dir: env.get(OsStr::new("OUT_DIR")).map(PathBuf::from),

@@ -14,6 +14,10 @@ pub(super) struct Bazel<'a> {
     request: &'a Request,
     interrupt: &'a Interrupt,
     program: PathBuf,
+    /// Options of the server, which stand before the command.
+    pub(super) startup: Vec<OsString>,
+    /// Flags behind the user's own.
+    pub(super) flags: Vec<OsString>,
 }
 
 /// Where Bazel keeps things.
@@ -50,15 +54,19 @@ impl<'a> Bazel<'a> {
             request,
             interrupt,
             program,
+            startup: Vec::new(),
+            flags: Vec::new(),
         })
     }
 
     /// `bazel COMMAND` with the flags that all calls share.
     fn call(&self, command: &str) -> Command {
         let mut call = Command::new(&self.program);
-        call.arg(command)
+        call.args(&self.startup)
+            .arg(command)
             .args(FLAGS)
             .args(&self.request.flags)
+            .args(&self.flags)
             .current_dir(&self.request.folder)
             .stdin(Stdio::null());
         call
@@ -72,6 +80,42 @@ impl<'a> Bazel<'a> {
             program: self.program.clone(),
             source,
         }
+    }
+
+    /// Runs a command that answers nothing.
+    #[cfg(feature = "remote")]
+    pub(super) fn run(&self, command: &'static str) -> Result<(), BazelError> {
+        let output = self.interrupt.output(&mut self.call(command));
+        let output = output.map_err(|error| self.start_error(error))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(self.failed(command, output.status, &output.stderr))
+    }
+
+    /// Ends the server, also after an interrupt. If that fails, it ends when it has been idle.
+    #[cfg(feature = "remote")]
+    pub(super) fn shut_down(&self) {
+        let mut call = Command::new(&self.program);
+        call.args(&self.startup)
+            .arg("shutdown")
+            .current_dir(&self.request.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let _ = call.status();
+    }
+
+    /// The major release of this Bazel. One that is not told (a build of one's own) is taken for the
+    /// latest.
+    pub(super) fn release(&self) -> Result<u32, BazelError> {
+        let mut call = Command::new(&self.program);
+        call.arg("--version")
+            .current_dir(&self.request.folder)
+            .stdin(Stdio::null());
+        let output = self.interrupt.output(&mut call);
+        let output = output.map_err(|error| self.start_error(error))?;
+        Ok(major(&String::from_utf8_lossy(&output.stdout)).unwrap_or(u32::MAX))
     }
 
     pub(super) fn places(&self) -> Result<Places, BazelError> {
@@ -181,6 +225,12 @@ impl<'a> Bazel<'a> {
     }
 }
 
+/// The first number of `bazel 7.7.1`.
+fn major(text: &str) -> Option<u32> {
+    let version = text.trim().strip_prefix("bazel ")?;
+    version.split('.').next()?.parse().ok()
+}
+
 /// The first of `names` on PATH.
 fn on_path(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
@@ -226,6 +276,13 @@ fn query(patterns: &[String]) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_release_is_read_as_bazel_and_its_packagers_write_it() {
+        assert_eq!(major("bazel 7.7.1- (@non-git)\n"), Some(7));
+        assert_eq!(major("bazel 8.0.0"), Some(8));
+        assert_eq!(major("bazel no_version"), None);
+    }
 
     #[test]
     fn patterns_are_combined_in_their_order() {

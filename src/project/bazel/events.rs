@@ -17,16 +17,22 @@ pub(super) struct Events {
     pub(super) targets: BTreeSet<String>,
     /// Main outputs of the actions that failed, relative to the execution root.
     pub(super) failed: BTreeSet<PathBuf>,
+    /// The same actions, as (label, mnemonic).
+    pub(super) failures: BTreeSet<(String, String)>,
+    /// Files of the output groups that were asked for, relative to the execution root.
+    pub(super) files: BTreeSet<PathBuf>,
     /// Patterns that stand for nothing, with Bazel's reason.
     pub(super) unmatched: Vec<(String, String)>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Event {
     id: Id,
     #[serde(default)]
     children: Vec<Id>,
     action: Option<Action>,
+    named_set_of_files: Option<Files>,
     aborted: Option<Aborted>,
 }
 
@@ -56,12 +62,32 @@ struct Target {
 struct Completed {
     #[serde(default)]
     primary_output: String,
+    #[serde(default)]
+    label: String,
+}
+
+#[derive(Deserialize)]
+struct Files {
+    #[serde(default)]
+    files: Vec<Named>,
+}
+
+/// Its address is left out: where a file lies is told by these.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    #[serde(default)]
+    path_prefix: Vec<String>,
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Deserialize)]
 struct Action {
     #[serde(default)]
     success: bool,
+    #[serde(default, rename = "type")]
+    mnemonic: String,
 }
 
 #[derive(Deserialize)]
@@ -101,7 +127,14 @@ impl Events {
             && !action.success
         {
             self.failed.insert(id.primary_output.into());
+            self.failures.insert((id.label, action.mnemonic));
         }
+        let files = event.named_set_of_files.into_iter();
+        self.files
+            .extend(files.flat_map(|own| own.files).map(|own| {
+                let prefix: PathBuf = own.path_prefix.iter().collect();
+                prefix.join(own.name)
+            }));
     }
 }
 
@@ -116,14 +149,18 @@ mod tests {
             r#"{"id":{"started":{"uuid":"1"}},"children":[{"progress":{}}],"started":{}}"#,
             r#"{"id":{"pattern":{"pattern":["//..."]}},"children":[{"targetConfigured":{"label":"//a:a"}},{"targetConfigured":{"label":"//b:b"}}],"expanded":{}}"#,
             r#"{"id":{"pattern":{"pattern":["//no:no"]}},"aborted":{"reason":"LOADING_FAILURE","description":"no such package"}}"#,
-            r#"{"id":{"actionCompleted":{"primaryOutput":"bazel-out/a","label":"//a:a"}},"action":{"exitCode":1}}"#,
+            r#"{"id":{"actionCompleted":{"primaryOutput":"bazel-out/a","label":"//a:a"}},"action":{"exitCode":1,"type":"Rustc"}}"#,
             r#"{"id":{"actionCompleted":{"primaryOutput":"bazel-out/b","label":"//b:b"}},"action":{"success":true}}"#,
+            r#"{"id":{"namedSet":{"id":"0"}},"namedSetOfFiles":{"files":[{"name":"a/a.json","uri":"bytestream://x/blobs/1/2","pathPrefix":["bazel-out","k8","bin"]}]}}"#,
             "not json",
         ];
         std::fs::write(file.path(), lines.join("\n")).unwrap();
         let found = Events::read(file.path()).unwrap();
         assert_eq!(found.targets, ["//a:a", "//b:b"].map(str::to_owned).into());
         assert_eq!(found.failed, [PathBuf::from("bazel-out/a")].into());
+        let failure = ("//a:a".to_owned(), "Rustc".to_owned());
+        assert_eq!(found.failures, [failure].into());
+        assert_eq!(found.files, ["bazel-out/k8/bin/a/a.json".into()].into());
         let unmatched = ("//no:no".to_owned(), "no such package".to_owned());
         assert_eq!(found.unmatched, [unmatched]);
     }

@@ -8,9 +8,15 @@
 
 mod actions;
 pub mod aquery;
+pub mod aspect;
+pub mod cloned;
 mod command;
 mod events;
+#[cfg(feature = "remote")]
+pub mod log;
 pub mod pairs;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod scripts;
 #[cfg(test)]
 mod tests;
@@ -30,6 +36,10 @@ use actions::Planned;
 use aquery::GraphError;
 use command::Bazel;
 use events::Events;
+
+/// Why a program is not judged.
+pub const WITHOUT_METADATA: &str =
+    "a program: nothing reads metadata of it, so it has no SVH to compare";
 
 /// What to record.
 #[derive(Debug, Clone)]
@@ -96,6 +106,17 @@ pub enum BazelError {
         "nothing to check: no Rust library or proc macro is among the targets (rules_rust's actions are looked for); `bazel query` lists what a pattern stands for"
     )]
     NoRust,
+    /// Everything was kept away from the cluster.
+    #[cfg(feature = "remote")]
+    #[error("nothing to check on the cluster: `{}`: {}", .0.0, .0.1)]
+    NotRemote((String, String)),
+    /// The execution log is not understood.
+    #[cfg(feature = "remote")]
+    #[error(transparent)]
+    Log(#[from] log::LogError),
+    /// A command of another form than rules_rust's.
+    #[error("{0}")]
+    Command(String),
     /// The action graph is not understood.
     #[error("{0}; svhcheck knows Bazel 7 to 9")]
     Graph(#[from] GraphError),
