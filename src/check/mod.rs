@@ -12,6 +12,7 @@ mod place;
 mod policy;
 mod scripts;
 mod sides;
+mod since;
 mod traced;
 mod undeclared;
 mod verdict;
@@ -31,6 +32,7 @@ use crate::lint::offenders::{self, Offender};
 use crate::plan::strategy::{SideEdits, Strategy};
 use crate::plan::variation::Variation;
 use crate::project::cargo::{self, CargoError};
+use crate::project::git::GitError;
 use crate::project::{Action, Build};
 use crate::replay::{self, ReplayError, Replayer};
 use crate::report::{self, CrateVerdict, Enforced, NotChecked, Report, Summary, json};
@@ -67,6 +69,17 @@ pub struct Settings {
     pub offenders: Vec<Offender>,
     /// Files that the user declares, although the build does not.
     pub inputs: Vec<Inputs>,
+    /// Check only what can have changed since then.
+    pub since: Option<Since>,
+}
+
+/// What `--since` asks for.
+#[derive(Debug, Clone)]
+pub struct Since {
+    /// The git revision, as it was typed.
+    pub revision: String,
+    /// The configuration that holds, if there is one: another one may judge otherwise.
+    pub configuration: Option<PathBuf>,
 }
 
 /// Files that crates may read although the build does not declare them.
@@ -109,6 +122,9 @@ pub enum CheckError {
     /// Interrupted before there was anything to report.
     #[error("interrupted")]
     Interrupted,
+    /// git does not tell what changed.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// The compiler lacks what a strategy needs.
     #[error(
         "`{strategy}` needs rustc 1.{since} or newer, and this is {version}; leave it out with `--strategies`"
@@ -150,13 +166,20 @@ pub fn check(
     interrupt: &Interrupt,
     events: &dyn Events,
 ) -> Result<Report, CheckError> {
-    let build = cargo::record(request, interrupt).map_err(|error| {
+    // What an interrupt ends seems to have failed.
+    let unless_interrupted = |error: CheckError| {
         if interrupt.is_set() {
             CheckError::Interrupted
         } else {
-            error.into()
+            error
         }
-    })?;
+    };
+    // A revision that is not there is told before a long build.
+    let since = settings.since.as_ref();
+    let since = since.map(|own| since::Scope::open(request, own, interrupt));
+    let since = since.transpose().map_err(unless_interrupted)?;
+    let build = cargo::record(request, interrupt).map_err(|error| unless_interrupted(error.into()));
+    let mut build = build?;
     let first = build.wanted().next().ok_or(CheckError::Nothing)?;
     let toolchain = Toolchain::resolve(&first.program, &first.env, &first.cwd)?;
     let too_old = |own: &&Strategy| toolchain.release < (1, own.row().since, 0);
@@ -168,6 +191,8 @@ pub fn check(
         });
     }
     let tracer = replay::can_trace(&toolchain.rustc, &first.env);
+    let since = since.map(|own| own.narrow(&mut build, settings, interrupt));
+    let since = since.transpose().map_err(unless_interrupted)?;
     let tracer = tracer
         .map(|()| ModuleCache::new())
         .map_err(|error| error.to_string());
@@ -180,6 +205,7 @@ pub fn check(
         settings,
         tracer: &tracer,
         chosen: &chosen,
+        since,
     };
     let judged = bench.judge_all(interrupt, events)?;
     events.finished();
@@ -195,6 +221,8 @@ struct Bench<'a> {
     tracer: &'a Result<ModuleCache, String>,
     /// What confines runs.
     chosen: &'a policy::Chosen,
+    /// What `--since` left to do.
+    since: Option<since::Narrowed>,
 }
 
 impl Bench<'_> {
@@ -298,6 +326,7 @@ impl Bench<'_> {
                 ..Summary::default()
             },
             command: Some(self.settings.command.clone()),
+            since: self.since.as_ref().map(|own| own.report.clone()),
         };
         for judged in infection::spread(self.build, judged) {
             report.crates.push(judged.verdict);
@@ -347,6 +376,10 @@ impl Bench<'_> {
         if let Some(why) = &self.chosen.why {
             let what = format!("containment beyond `{}`", self.chosen.mechanism);
             found.push(entry(&what, why));
+        }
+        if let Some(own) = &self.since {
+            let why = own.why_skipped();
+            found.extend(own.skipped.iter().map(|id| entry(id, &why)));
         }
         if !self.settings.vary.contains(&Variation::BuildPath) {
             let why = "varied only for crates that ask for their place; `--vary default,build-path` does it for all";

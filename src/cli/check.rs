@@ -14,7 +14,7 @@ use super::progress::Progress;
 use super::shell::Shell;
 use super::signals;
 use super::trace::sandbox::Wish;
-use crate::check::{self, CheckError, Inputs, Settings};
+use crate::check::{self, CheckError, Inputs, Settings, Since};
 use crate::config::baseline::Baseline;
 use crate::config::{self, Config};
 use crate::lint::levels::{Day, Levels};
@@ -57,6 +57,11 @@ pub struct Args {
     /// Take crates without macro and build script for safe, and compile only the others again
     #[arg(long)]
     triage: bool,
+
+    /// Check only crates whose compile can have changed since a git revision, and what depends on
+    /// them
+    #[arg(long, value_name = "REV", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    since: Option<String>,
 
     /// Judge dependencies from registries, git and paths too (the default)
     #[arg(long, overrides_with = "no_deps")]
@@ -146,17 +151,16 @@ fn variations_help() -> clap::builder::PossibleValuesParser {
 impl Args {
     /// Whether all crates of the workspace and all that they depend on are checked.
     pub(super) fn is_whole(&self) -> bool {
-        self.patterns == ["//..."] && !self.no_deps
+        self.patterns == ["//..."] && !self.no_deps && self.since.is_none()
     }
 
-    /// What the configuration says; nothing, if there is none.
-    fn config(&self, folder: &Path) -> anyhow::Result<Config> {
-        let found = match &self.config {
-            Some(path) => Some(path.clone()),
+    /// The file with the configuration, if there is one.
+    fn configuration(&self, folder: &Path) -> Option<PathBuf> {
+        match &self.config {
+            Some(path) => Some(folder.join(path)),
             None if self.no_config => None,
             None => config::find(folder, workspace(folder)),
-        };
-        Ok(found.map_or_else(|| Ok(Config::default()), |path| config::read(&path))?)
+        }
     }
 }
 
@@ -231,8 +235,14 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
         bail!("no targets named: `svhcheck //...` checks every member of the workspace");
     }
     let folder = std::env::current_dir().context("cannot tell the current folder")?;
-    let mut config = args.config(&folder)?;
-    let (settings, notes) = settings(args, &mut config)?;
+    let configuration = args.configuration(&folder);
+    let config = configuration.as_deref().map(config::read).transpose();
+    let mut config = config?.unwrap_or_default();
+    let (mut settings, notes) = settings(args, &mut config)?;
+    settings.since = args.since.clone().map(|revision| Since {
+        revision,
+        configuration,
+    });
     if !args.quiet {
         for note in config.notes.iter().chain(&notes) {
             shell.note(note);
@@ -315,6 +325,7 @@ fn settings(args: &Args, config: &mut Config) -> anyhow::Result<(Settings, Vec<S
         inputs: inputs
             .map(|(krate, files)| Inputs { krate, files })
             .collect(),
+        since: None,
     };
     Ok((settings, notes))
 }
@@ -340,6 +351,9 @@ fn command(args: &Args) -> Command {
     }
     if args.no_deps {
         options.push("--no-deps".to_owned());
+    }
+    if let Some(revision) = &args.since {
+        options.push(format!("--since={revision}"));
     }
     let edits = [
         ("--metadata-env", &args.metadata_env),

@@ -4,6 +4,7 @@
 
 pub mod cargo;
 pub mod directives;
+pub mod git;
 pub mod pattern;
 pub mod recorded;
 
@@ -139,6 +140,9 @@ pub struct Build {
     pub scripts: Vec<Action>,
     /// Build scripts of which no run is known, as (label, why), sorted.
     pub unseen_scripts: Vec<(String, String)>,
+    /// The compiles of build scripts of the packages of `actions`, under the package's name and
+    /// version: nothing is compared of them, but what they read decides what the script does.
+    pub script_compiles: Vec<Action>,
     /// Targets of the build without metadata, as (label, why it is not judged), sorted.
     pub without_metadata: Vec<(String, String)>,
     /// Where replays may write: exists, is empty, on the file system of the build's outputs.

@@ -59,6 +59,7 @@ fn write_report(out: &mut String, report: &Report, detail: Detail) -> std::fmt::
         write_crates(out, report)?;
     }
     if detail != Detail::Quiet {
+        write_since(out, report, detail)?;
         write_table(out, report)?;
         write_not_checked(out, &report.not_checked, detail)?;
     }
@@ -228,8 +229,38 @@ fn color(verdict: Verdict) -> &'static str {
     }
 }
 
+/// What `--since` left to check, and with `--verbose` why.
+fn write_since(out: &mut String, report: &Report, detail: Detail) -> std::fmt::Result {
+    let Some(since) = &report.since else {
+        return Ok(());
+    };
+    let revision = escaped(&since.revision);
+    if let Some(why) = &since.all_because {
+        return writeln!(
+            out,
+            "since {revision}: all crates, because {}\n",
+            escaped(why)
+        );
+    }
+    let (reached, all) = (since.reached.len(), since.reached.len() + since.skipped);
+    writeln!(
+        out,
+        "since {revision}: {reached} of {all} crates can have changed"
+    )?;
+    if detail == Detail::Verbose {
+        for own in &since.reached {
+            writeln!(out, "  {}: {}", escaped(&own.krate), escaped(&own.because))?;
+        }
+    }
+    out.push('\n');
+    Ok(())
+}
+
 /// Strategy × verdict. Columns without a crate are left out, `safe` never.
 fn write_table(out: &mut String, report: &Report) -> std::fmt::Result {
+    if report.crates.is_empty() {
+        return Ok(());
+    }
     let shown: Vec<Verdict> = Verdict::ALL
         .into_iter()
         .filter(|verdict| {
@@ -313,6 +344,13 @@ fn write_last_line(out: &mut String, report: &Report) -> std::fmt::Result {
             out,
             "{YELLOW}interrupted{PLAIN}: this is what was done until then"
         )?;
+    }
+    if let (0, Some(since)) = (total, &report.since) {
+        let revision = escaped(&since.revision);
+        return writeln!(
+            out,
+            "{GREEN}nothing to check{PLAIN}: no crate can have changed since {revision}"
+        );
     }
     if safe == total {
         return writeln!(

@@ -26,6 +26,7 @@ mod reports;
 mod sandbox;
 mod sandbox_hostile;
 mod strategies;
+mod since;
 mod support;
 mod trace;
 mod trace_steer;
