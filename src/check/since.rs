@@ -303,7 +303,11 @@ impl View<'_> {
                 table.remove(key);
             }
             if let Some(toml::Value::Table(package)) = table.get_mut("package") {
-                package.retain(|key, _| ["edition", "resolver", "links"].iter().any(|own| *own == key));
+                package.retain(|key, _| {
+                    ["edition", "resolver", "links"]
+                        .iter()
+                        .any(|own| *own == key)
+                });
             }
             Some(table)
         };

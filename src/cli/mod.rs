@@ -5,6 +5,7 @@
 
 mod baseline;
 pub mod check;
+mod color;
 mod diff;
 pub mod exit;
 mod explain;
@@ -12,6 +13,7 @@ mod init;
 mod inspect;
 mod levels;
 mod lints;
+mod manual;
 mod outputs;
 pub mod progress;
 mod report;
@@ -48,6 +50,17 @@ struct Cli {
 
     #[command(flatten)]
     check: check::Args,
+
+    /// Colours in what people read; NO_COLOR and CLICOLOR_FORCE decide for `auto`, then the terminal
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        hide_default_value = true,
+        value_name = "WHEN"
+    )]
+    color: color::Color,
 }
 
 /// One variant per command; the work is in the file of the same name. Without one, targets are
@@ -72,6 +85,10 @@ enum Command {
     Init(init::Args),
     /// Write down what is found now, so that only new findings fail
     Baseline(baseline::Args),
+    /// Print a shell's completions
+    Completions(manual::Completions),
+    /// Print the manual page
+    Man,
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -84,6 +101,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return shell.clap(&error),
     };
+    shell.color(cli.color);
     match dispatch(cli, &mut shell) {
         Ok(exit) => exit.into(),
         Err(error) => shell.error(&error),
@@ -102,6 +120,8 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Explain(args)) => explain::run(&args, shell),
         Some(Command::Init(args)) => init::run(&args, shell),
         Some(Command::Baseline(args)) => baseline::run(args, shell),
+        Some(Command::Completions(args)) => manual::completions(&args, shell),
+        Some(Command::Man) => manual::page(shell),
     }
 }
 

@@ -48,7 +48,9 @@ fn manifest(name: &str, rest: &str) -> String {
 /// repository, all in one commit.
 fn committed() -> Workspace {
     let on = |names: &[&str]| {
-        let lines = names.iter().map(|name| format!("{name} = {{ path = \"../{name}\" }}\n"));
+        let lines = names
+            .iter()
+            .map(|name| format!("{name} = {{ path = \"../{name}\" }}\n"));
         "[dependencies]\n".to_owned() + &lines.collect::<String>()
     };
     let own = Workspace::of(&[
@@ -72,7 +74,10 @@ fn committed() -> Workspace {
             "#[proc_macro]\npub fn one(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n    \"1\".parse().unwrap()\n}\n",
         ),
         ("mid/Cargo.toml", &manifest("mid", &on(&["leaf", "mac"]))),
-        ("mid/src/lib.rs", "pub const N: u8 = leaf::N + mac::one!();\n"),
+        (
+            "mid/src/lib.rs",
+            "pub const N: u8 = leaf::N + mac::one!();\n",
+        ),
         ("scripted/Cargo.toml", &manifest("scripted", "")),
         ("scripted/src/lib.rs", "pub const N: &str = env!(\"N\");\n"),
         (
@@ -138,9 +143,14 @@ fn a_change_reaches_what_depends_on_it_and_nothing_else() {
     let said = workspace.run(&["//...", QUICK, "--since=HEAD"]);
     assert_eq!(said.status, Some(0), "{said:?}");
     assert!(
-        said.out.contains("since HEAD: 0 of 6 crates can have changed\n")
-            && said.out.contains("//alone:alone, //leaf:leaf, //mac:mac and 3 more: no input")
-            && said.out.ends_with("nothing to check: no crate can have changed since HEAD\n"),
+        said.out
+            .contains("since HEAD: 0 of 6 crates can have changed\n")
+            && said
+                .out
+                .contains("//alone:alone, //leaf:leaf, //mac:mac and 3 more: no input")
+            && said
+                .out
+                .ends_with("nothing to check: no crate can have changed since HEAD\n"),
         "{said:?}"
     );
     commit(&workspace);
@@ -148,7 +158,10 @@ fn a_change_reaches_what_depends_on_it_and_nothing_else() {
     workspace.write("leaf/src/deep.rs", "pub const N: u8 = 2;\n");
     let report = since(&workspace);
     assert_eq!(checked(&report), ["//leaf:leaf", "//mid:mid", "//top:top"]);
-    assert_eq!(because(&report, "//leaf:leaf"), "`leaf/src/deep.rs` changed");
+    assert_eq!(
+        because(&report, "//leaf:leaf"),
+        "`leaf/src/deep.rs` changed"
+    );
     assert_eq!(because(&report, "//mid:mid"), "it depends on `//leaf:leaf`");
     // A commit in between changes nothing: what counts is the revision.
     commit(&workspace);
@@ -158,7 +171,10 @@ fn a_change_reaches_what_depends_on_it_and_nothing_else() {
 
     let text = fs::read_to_string(workspace.path("mac/src/lib.rs")).unwrap();
     workspace.write("mac/src/lib.rs", &text.replace("\"1\"", "\"2\""));
-    assert_eq!(checked(&since(&workspace)), ["//mac:mac", "//mid:mid", "//top:top"]);
+    assert_eq!(
+        checked(&since(&workspace)),
+        ["//mac:mac", "//mid:mid", "//top:top"]
+    );
     workspace.assert_nothing_left();
 }
 
@@ -177,20 +193,32 @@ fn build_scripts_reach_their_crate_through_all_that_they_are_made_of() {
         let report = since(&workspace);
         assert_eq!(checked(&report), ["//scripted:scripted"], "{file}");
         let because = because(&report, "//scripted:scripted");
-        assert!(because.ends_with("changed, which its build script depends on"), "{because}");
+        assert!(
+            because.ends_with("changed, which its build script depends on"),
+            "{because}"
+        );
         commit(&workspace);
     }
     // What is gone is nobody's input any more, and was.
     fs::remove_file(workspace.path("scripted/build.rs")).unwrap();
-    workspace.write("scripted/src/lib.rs", "pub const N: Option<&str> = option_env!(\"N\");\n");
+    workspace.write(
+        "scripted/src/lib.rs",
+        "pub const N: Option<&str> = option_env!(\"N\");\n",
+    );
     commit(&workspace);
     git(&workspace, &["revert", "--no-edit", "HEAD"]);
-    workspace.write("scripted/src/lib.rs", "pub const N: Option<&str> = option_env!(\"N\");\n");
+    workspace.write(
+        "scripted/src/lib.rs",
+        "pub const N: Option<&str> = option_env!(\"N\");\n",
+    );
     commit(&workspace);
     fs::remove_file(workspace.path("scripted/build.rs")).unwrap();
     let report = since(&workspace);
     assert_eq!(checked(&report), ["//scripted:scripted"]);
-    assert_eq!(because(&report, "//scripted:scripted"), "`scripted/build.rs` is gone");
+    assert_eq!(
+        because(&report, "//scripted:scripted"),
+        "`scripted/build.rs` is gone"
+    );
 }
 
 #[test]
@@ -234,22 +262,34 @@ fn another_locked_version_reaches_what_uses_it() {
         own.write(&format!("{folder}/.cargo-checksum.json"), &check);
     };
     let own = Workspace::of(&[
-        ("Cargo.toml", "[workspace]\nmembers = [\"a\", \"b\"]\nresolver = \"3\"\n"),
+        (
+            "Cargo.toml",
+            "[workspace]\nmembers = [\"a\", \"b\"]\nresolver = \"3\"\n",
+        ),
         (
             ".cargo/config.toml",
             "[source.crates-io]\nreplace-with = \"here\"\n[source.here]\ndirectory = \"vendor\"\n",
         ),
         (".gitignore", "/target\n"),
-        ("a/Cargo.toml", &manifest("a", "[dependencies]\nx = \"1\"\n")),
+        (
+            "a/Cargo.toml",
+            &manifest("a", "[dependencies]\nx = \"1\"\n"),
+        ),
         ("a/src/lib.rs", "pub use x::N;\n"),
-        ("b/Cargo.toml", &manifest("b", "[dependencies]\ny = \"1\"\n")),
+        (
+            "b/Cargo.toml",
+            &manifest("b", "[dependencies]\ny = \"1\"\n"),
+        ),
         ("b/src/lib.rs", "pub use y::N;\n"),
     ]);
     vendored(&own, "x", "1.0.0", "pub const N: u8 = 1;\n");
     vendored(&own, "x", "1.0.1", "pub const N: u8 = 2;\n");
     vendored(&own, "y", "1.0.0", "pub const N: u8 = 1;\n");
     let cargo = |args: &[&str]| {
-        let output = Command::new("cargo").args(args).current_dir(own.path("")).output();
+        let output = Command::new("cargo")
+            .args(args)
+            .current_dir(own.path(""))
+            .output();
         let output = output.unwrap();
         assert!(output.status.success(), "{output:?}");
     };
@@ -294,7 +334,10 @@ fn what_cannot_be_told_is_said_in_one_line() {
     let without = workspace.path("bin");
     fs::create_dir(&without).unwrap();
     let mut command = workspace.command(&["//...", QUICK, "--since=HEAD"]);
-    let cargo = Command::new("sh").args(["-c", "command -v cargo"]).output().unwrap();
+    let cargo = Command::new("sh")
+        .args(["-c", "command -v cargo"])
+        .output()
+        .unwrap();
     let cargo = String::from_utf8(cargo.stdout).unwrap();
     std::os::unix::fs::symlink(cargo.trim(), without.join("cargo")).unwrap();
     let said: Said = command.env("PATH", &without).output().unwrap().into();
