@@ -19,6 +19,7 @@ mod html;
 mod inspect;
 mod interrupt;
 mod levels;
+mod manual;
 mod oracle;
 mod patterns;
 mod record;
