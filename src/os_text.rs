@@ -2,7 +2,7 @@
 //! always), a list of bytes where not (for use with `#[serde(with = …)]`); paths without detours;
 //! and words of a shell.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -121,9 +121,36 @@ pub fn normalized(path: &Path) -> PathBuf {
     plain
 }
 
+/// `text` with every `from` replaced by `to`.
+pub fn replace_all(text: &OsStr, from: &OsStr, to: &OsStr) -> OsString {
+    let (bytes, from) = (text.as_bytes(), from.as_bytes());
+    if from.is_empty() {
+        return text.to_owned();
+    }
+    let mut changed = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        if rest.starts_with(from) {
+            changed.extend_from_slice(to.as_bytes());
+            at += from.len();
+        } else {
+            changed.push(rest[0]);
+            at += 1;
+        }
+    }
+    OsString::from_vec(changed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everything_is_replaced_and_nothing_twice() {
+        let change = |text: &str| replace_all(text.as_ref(), "aa".as_ref(), "aaa".as_ref());
+        assert_eq!(change("aa-aaa-b"), "aaa-aaaa-b");
+        assert_eq!(replace_all("x".as_ref(), "".as_ref(), "y".as_ref()), "x");
+    }
 
     #[test]
     fn bytes_that_are_not_utf8_survive() {

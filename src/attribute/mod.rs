@@ -111,6 +111,9 @@ pub enum Fault {
     Unset(OsString),
     /// The same command, everything held still that can be held, gives different outputs.
     Chance,
+    /// Two processes of the recorded build, with the same command, made different outputs. Nothing
+    /// was compiled again to learn why.
+    Built,
     /// Every compile now gives one output, and the recorded build gave another.
     SinceRecorded,
     /// Compiles fail that should not; why.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::policy::{Declared, Escapes};
 use super::sides::{Made, Sides, file_name, keep};
 use super::verdict::{self, Compared, Evidence};
-use super::{Settings, artifacts, expand, place, scripts, undeclared};
-use crate::artifact::metadata::CrateRoot;
+use super::{Engine, Settings, artifacts, expand, place, scripts, undeclared};
+use crate::artifact::metadata::{CrateRoot, Svh};
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, World};
 use crate::compare;
 use crate::lint::Finding;
@@ -73,6 +73,15 @@ impl Judge<'_> {
         }
         let mut evidence = Evidence::default();
         let causes = || compared.iter().flat_map(|own| &own.causes);
+        if self.settings.engine == Engine::Free {
+            return Ok(verdict::sum_up(
+                self.action,
+                self.build,
+                &compared,
+                &evidence,
+                sides.into_root(),
+            ));
+        }
         let restless = causes().any(|cause| matches!(cause.fault, Fault::Chance | Fault::Fails(_)));
         if !restless {
             let explained: BTreeSet<Variation> = causes().filter_map(Cause::variation).collect();
@@ -81,7 +90,9 @@ impl Judge<'_> {
             evidence.causes.extend(probed.causes);
             evidence.causes.extend(self.probe_undeclared(&sides)?);
             self.expand(&sides, &mut evidence.causes)?;
-            evidence.causes.extend(self.probe_place(&sides)?);
+            if !explained.contains(&Variation::BuildPath) {
+                evidence.causes.extend(self.probe_place(&sides)?);
+            }
         }
         // Behind the pairs: a crate's own restlessness would be taken for its script's.
         evidence.script = scripts::check(self, &sides)?;
@@ -93,12 +104,8 @@ impl Judge<'_> {
         evidence.unconfined = doubts.given_up;
         evidence.sightings = sides.seen();
         evidence.watched = self.modules.is_some();
-        let root = sides
-            .recorded()
-            .root
-            .clone()
-            .expect("the recorded build made metadata");
         let of_artifact = artifacts::look(self, &sides, &evidence.script)?;
+        let root = sides.into_root();
         let mut judged = verdict::sum_up(self.action, self.build, &compared, &evidence, root);
         judged.findings.extend(of_artifact);
         Ok(judged)
@@ -193,6 +200,12 @@ impl Judge<'_> {
             svh: [None, None],
             causes: Vec::new(),
         };
+        if strategy == Strategy::QuitOnRmeta
+            && let Some(causes) = self.compare_built(sides, before, &mut compared.svh)?
+        {
+            compared.causes = causes;
+            return Ok(compared);
+        }
         for repeat in 0..self.settings.runs.max(1) {
             sides.make(pair, repeat)?;
             let [metadata, full] = sides.pair(pair, repeat);
@@ -204,13 +217,7 @@ impl Judge<'_> {
                 continue;
             }
             compared.svh = svh;
-            let area = self
-                .replayer
-                .scratch
-                .parent()
-                .unwrap_or(&self.replayer.scratch);
-            let folder = area.join("evidence").join(file_name(&self.action.id));
-            keep(self.action, &folder.join(strategy.name()), [metadata, full])?;
+            self.keep(strategy, [metadata, full])?;
             // What was explained for one strategy holds for all, unless it is about its flags.
             let known = before
                 .iter()
@@ -224,12 +231,65 @@ impl Judge<'_> {
         Ok(compared)
     }
 
+    /// Compares what two processes of the recorded build made, where it made metadata by itself.
+    /// `None` where there is nothing to compare, or nothing to say of it.
+    fn compare_built(
+        &self,
+        sides: &Sides<'_>,
+        before: &[Compared],
+        svh: &mut [Option<Svh>; 2],
+    ) -> Result<Option<Vec<Cause>>, ReplayError> {
+        let (Some(metadata), full) = (sides.second(), sides.recorded()) else {
+            return Ok(None);
+        };
+        *svh = [metadata.svh(), full.svh()];
+        if svh[0] == svh[1] {
+            return Ok((self.settings.engine == Engine::Free).then(Vec::new));
+        }
+        self.keep(Strategy::QuitOnRmeta, [metadata, full])?;
+        let built = "the build itself made both, in two processes".to_owned();
+        if self.settings.engine == Engine::Free {
+            let (one, two) = (&metadata.observed.trial, &full.observed.trial);
+            let edits = one.command.towards(&two.command);
+            let mut cause = Cause::new(if edits.is_empty() {
+                Fault::Built
+            } else {
+                Fault::Flags(edits)
+            });
+            cause.evidence.push(built);
+            return Ok(Some(vec![cause]));
+        }
+        let known = before.iter().find(|own| own.is_nondeterministic());
+        let mut causes = match known {
+            Some(known) => known.causes.clone(),
+            None => self.explain(sides, metadata, full)?,
+        };
+        for cause in &mut causes {
+            cause.evidence.push(built.clone());
+        }
+        Ok(Some(causes))
+    }
+
+    /// Keeps the artifacts of two sides that differ, for a look by hand.
+    fn keep(&self, strategy: Strategy, sides: [&Made; 2]) -> Result<(), ReplayError> {
+        let scratch = &self.replayer.scratch;
+        let area = scratch.parent().unwrap_or(scratch);
+        let folder = area.join("evidence").join(file_name(&self.action.id));
+        keep(self.action, &folder.join(strategy.name()), sides)
+    }
+
     fn explain(
         &self,
         sides: &Sides<'_>,
         metadata: &Made,
         full: &Made,
     ) -> Result<Vec<Cause>, ReplayError> {
+        // Where replays have a folder of their own, the recorded compile had another.
+        if self.action.layout.is_some()
+            && let Some(cause) = self.moves_with_place(sides)?
+        {
+            return Ok(vec![cause]);
+        }
         let suspects = suspects(&sides.seen());
         let mut causes = self.in_world(sides, |world| {
             attribute::explain(
@@ -318,8 +378,8 @@ impl Judge<'_> {
         let seen = sides.seen();
         let foreign = |own: &&Sighting| match &own.what {
             What::Read(path) | What::List(path) => {
-                !undeclared::is_of_system(self.action, &self.build.root, own, path)
-                    && !(own.program.is_some() && watch.knows(path, true))
+                let declared = own.program.is_some() && watch.knows(path, true);
+                !declared && !undeclared::is_of_system(self.action, &self.build.root, own, path)
             }
             _ => own.program.is_none(),
         };
@@ -349,6 +409,29 @@ impl Judge<'_> {
                 .windows(place.len().max(1))
                 .any(|part| part == place)
         }))
+    }
+
+    /// Whether the SVH of a crate that runs in a folder of ours depends on where that lies: the build
+    /// runs it in another folder for each action.
+    fn moves_with_place(&self, sides: &Sides<'_>) -> Result<Option<Cause>, ReplayError> {
+        let base = &sides.recorded().observed.trial;
+        let at = |name: &str| {
+            let mut changes = self.pinned(sides);
+            changes.push(Change::BuildPath {
+                name: name.into(),
+                remap_out_dir: true,
+            });
+            sides.ask(&base.with(changes))
+        };
+        let [one, again, two] = [at("place-a")?, at("place-a")?, at("another-place-bb")?];
+        if !one.same(&again) || one.same(&two) || matches!(one, Answer::Failed(_)) {
+            return Ok(None);
+        }
+        let mut cause = Cause::new(Fault::World(Variation::BuildPath, Vec::new()));
+        let sentence = "run in two folders that hold the same inputs it has two SVHs, run twice in one it has one";
+        cause.evidence.push(sentence.to_owned());
+        cause.modules = askers(&sides.seen(), What::is_place);
+        Ok(Some(cause))
     }
 
     /// Compiles the crate at two other places under one name, if it or a macro asked for its place.

@@ -16,6 +16,7 @@ mod since;
 mod traced;
 mod undeclared;
 mod verdict;
+mod words;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -31,9 +32,8 @@ use crate::lint::levels::{CrateGlob, Levels};
 use crate::lint::offenders::{self, Offender};
 use crate::plan::strategy::{SideEdits, Strategy};
 use crate::plan::variation::Variation;
-use crate::project::cargo::{self, CargoError};
 use crate::project::git::GitError;
-use crate::project::{Action, Build};
+use crate::project::{self, Action, Build, RecordingError};
 use crate::replay::{self, ReplayError, Replayer};
 use crate::report::{self, CrateVerdict, Enforced, NotChecked, Report, Summary, json};
 use crate::rustc::toolchain::{Toolchain, ToolchainError};
@@ -42,9 +42,20 @@ use crate::trace::ModuleCache;
 
 use judge::{Judge, Judged};
 
+/// What verdicts rest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// What the build made twice by itself: nothing is compiled again.
+    Free,
+    /// Compiles repeated here.
+    Local,
+}
+
 /// How to check, once the build is recorded.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// What verdicts rest on.
+    pub engine: Engine,
     /// The strategies, in the order in which they are reported.
     pub strategies: Vec<Strategy>,
     /// What the user's build rules do on one side only.
@@ -104,7 +115,7 @@ impl Settings {
 pub enum CheckError {
     /// The build could not be recorded.
     #[error(transparent)]
-    Cargo(#[from] CargoError),
+    Recording(#[from] RecordingError),
     /// rustc does not answer.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
@@ -122,6 +133,9 @@ pub enum CheckError {
     /// Interrupted before there was anything to report.
     #[error("interrupted")]
     Interrupted,
+    /// Of other build systems' builds nothing is known of another time.
+    #[error("`--since` needs a Cargo build: leave it out, or check the workspace with `--build-system cargo`")]
+    SinceCargo,
     /// git does not tell what changed.
     #[error(transparent)]
     Git(#[from] GitError),
@@ -140,6 +154,11 @@ pub enum CheckError {
     /// The journal could not be written.
     #[error(transparent)]
     Journal(#[from] io::Error),
+    /// Nothing was made twice.
+    #[error(
+        "nothing to compare for free: this build makes no crate's metadata in a process of its own, so pipelined compilation is off; turn it on with `--bazel-flag=--@rules_rust//rust/settings:pipelined_compilation=True`, or leave `--engine free` out"
+    )]
+    NotPipelined,
     /// The patterns choose only targets without metadata.
     #[error(
         "nothing to check: none of the chosen targets is a library or proc macro, and only these have an SVH"
@@ -161,7 +180,7 @@ pub trait Events: Sync {
 
 /// Records the build and checks its crates.
 pub fn check(
-    request: &cargo::Request,
+    request: &project::Request,
     settings: &Settings,
     interrupt: &Interrupt,
     events: &dyn Events,
@@ -178,9 +197,12 @@ pub fn check(
     let since = settings.since.as_ref();
     let since = since.map(|own| since::Scope::open(request, own, interrupt));
     let since = since.transpose().map_err(unless_interrupted)?;
-    let build = cargo::record(request, interrupt).map_err(|error| unless_interrupted(error.into()));
-    let mut build = build?;
+    let build = project::record(request, interrupt);
+    let mut build = build.map_err(|error| unless_interrupted(error.into()))?;
     let first = build.wanted().next().ok_or(CheckError::Nothing)?;
+    if settings.engine == Engine::Free && !build.wanted().any(|own| own.metadata.is_some()) {
+        return Err(CheckError::NotPipelined);
+    }
     let toolchain = Toolchain::resolve(&first.program, &first.env, &first.cwd)?;
     let too_old = |own: &&Strategy| toolchain.release < (1, own.row().since, 0);
     if let Some(strategy) = settings.strategies.iter().find(too_old) {
@@ -239,6 +261,7 @@ impl Bench<'_> {
             interrupt: interrupt.clone(),
         };
         let mut queue: Vec<&Action> = self.build.wanted().collect();
+        queue.retain(|own| self.is_judged(own));
         queue.sort_by(|a, b| a.weight.cmp(&b.weight).then_with(|| b.id.cmp(&a.id)));
         let queue = Mutex::new(queue);
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -293,6 +316,11 @@ impl Bench<'_> {
             }
             failure.map_or(Ok(done), Err)
         })
+    }
+
+    /// Whether there is something to judge a crate by.
+    fn is_judged(&self, action: &Action) -> bool {
+        self.settings.engine != Engine::Free || action.metadata.is_some()
     }
 
     /// Where verdicts are written as they come, one JSON object a line.
@@ -353,7 +381,10 @@ impl Bench<'_> {
         let without = self.build.without_metadata.iter();
         let mut found: Vec<NotChecked> = without.map(|(what, why)| entry(what, why)).collect();
         for action in self.build.wanted() {
-            if !judged.iter().any(|judged| judged.verdict.id == action.id) {
+            if !self.is_judged(action) {
+                let why = "the build made it in one process, so there was nothing to compare for free; `--engine local` compiles it again";
+                found.push(entry(&action.id, why));
+            } else if !judged.iter().any(|judged| judged.verdict.id == action.id) {
                 found.push(entry(
                     &action.id,
                     "the check was interrupted before it was done",
@@ -363,6 +394,11 @@ impl Bench<'_> {
         for own in judged {
             let unknown = own.unknown.iter();
             found.extend(unknown.map(|why| entry(&own.verdict.id, why)));
+        }
+        if self.settings.engine == Engine::Free {
+            let why = "nothing was compiled again: what came out equal by chance is not seen; `--engine local` varies the world";
+            found.push(entry("randomness, time and all else that can vary", why));
+            return found;
         }
         if let Err(why) = self.tracer {
             let what = "randomness, time, directory order and undeclared files";

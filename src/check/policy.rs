@@ -143,7 +143,18 @@ impl Declared {
     fn common(action: &Action, build: &Build, replayer: &Replayer) -> Vec<PathBuf> {
         let mut shown = Policy::system_paths();
         shown.push(replayer.toolchain.sysroot.clone());
-        shown.push(action.package.root.clone());
+        match &action.layout {
+            // The links, and what they lead to.
+            Some(layout) => {
+                let toolchain = &replayer.toolchain.sysroot;
+                shown.push(layout.home(&action.cwd));
+                shown.push(action.program.clone());
+                let files = layout.resolved().into_iter();
+                shown.extend(files.filter(|path| !path.starts_with(toolchain)));
+                return shown;
+            }
+            None => shown.push(action.package.root.clone()),
+        }
         shown.extend(action.declared_files());
         // Cargo itself reads these: a change of them is a change of the build.
         let manifests = action.manifests();

@@ -13,7 +13,7 @@ use super::policy::{self, Doubts};
 use crate::artifact;
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Answer, Observed};
-use crate::plan::strategy::{Pair, Side};
+use crate::plan::strategy::{Pair, Side, possible};
 use crate::plan::variation::{Change, Setting, Variation};
 use crate::plan::{CommandLine, Stop, Trial};
 use crate::project::{Action, TargetKind};
@@ -53,6 +53,8 @@ pub(super) struct Sides<'a> {
     seat: Seat,
     /// The recorded build's rlib or shared library, and its `.rmeta`.
     recorded: [Made; 2],
+    /// The recorded build's metadata, where a process of its own made it.
+    second: Option<Made>,
     made: Vec<(Key, Made)>,
     /// What macros asked in any of the runs.
     seen: RefCell<BTreeSet<Sighting>>,
@@ -78,9 +80,20 @@ impl<'a> Sides<'a> {
         seat: Seat,
         wide: Option<Confine>,
     ) -> Result<Self, ReplayError> {
-        let read =
-            |path: Option<&PathBuf>| recorded(action, path.map_or(Path::new(""), PathBuf::as_path));
+        let command = CommandLine::recorded(action);
+        let read = |path: Option<&PathBuf>| {
+            let path = path.map_or(Path::new(""), PathBuf::as_path);
+            recorded(action, command.clone(), path)
+        };
         let recorded = [read(action.outputs.first())?, read(action.outputs.last())?];
+        let second = action.metadata.as_ref().map(|second| {
+            let command = CommandLine {
+                args: second.args.clone(),
+                env: second.env.clone(),
+            };
+            self::recorded(action, command, &second.output)
+        });
+        let second = second.transpose()?;
         let seen = RefCell::default();
         let confined = Cell::new(seat.confine.is_some());
         Ok(Self {
@@ -89,6 +102,7 @@ impl<'a> Sides<'a> {
             settings,
             seat,
             recorded,
+            second,
             made: Vec::new(),
             seen,
             confined,
@@ -101,6 +115,17 @@ impl<'a> Sides<'a> {
     /// The recorded build's own side.
     pub(super) fn recorded(&self) -> &Made {
         &self.recorded[0]
+    }
+
+    /// The recorded crate's root.
+    pub(super) fn into_root(self) -> CrateRoot {
+        let [full, _] = self.recorded;
+        full.root.expect("the recorded build made metadata")
+    }
+
+    /// The recorded build's metadata, where a process of its own made it.
+    pub(super) fn second(&self) -> Option<&Made> {
+        self.second.as_ref()
     }
 
     /// What macros asked of the world in all runs so far, sorted.
@@ -288,16 +313,15 @@ pub(super) fn answer(outcome: &Outcome) -> Answer {
     }
 }
 
-fn recorded(action: &Action, path: &Path) -> Result<Made, ReplayError> {
+fn recorded(action: &Action, command: CommandLine, path: &Path) -> Result<Made, ReplayError> {
     // What explanations repeat in the recorded side's stead needs no more than its metadata.
     let stop = match action.kind {
         TargetKind::Lib => Stop::Metadata,
         TargetKind::ProcMacro | TargetKind::NoMetadata => Stop::End,
     };
-    let command = CommandLine::recorded(action);
     let trial = Trial {
+        stop: possible(stop, &command),
         command,
-        stop,
         changes: Vec::new(),
         incremental: false,
     };

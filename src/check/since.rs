@@ -14,9 +14,9 @@ use super::{CheckError, Settings, Since as Wish};
 use crate::bytes::Escaped;
 use crate::interrupt::Interrupt;
 use crate::project::cargo::lock::{Key, Lock, LockChanges};
-use crate::project::cargo::{self, Request};
+use crate::project::cargo;
 use crate::project::git::{Changes, GitError, Revision, State};
-use crate::project::{Action, Build, Package};
+use crate::project::{Action, Build, Package, RecordingError, Request};
 use crate::report::{Reached, Since};
 
 /// A revision that is there, and for what it is asked.
@@ -50,7 +50,10 @@ impl Scope {
         wish: &Wish,
         interrupt: &Interrupt,
     ) -> Result<Self, CheckError> {
-        let root = cargo::root(request, interrupt)?;
+        let Request::Cargo(request) = request else {
+            return Err(CheckError::SinceCargo);
+        };
+        let root = cargo::root(request, interrupt).map_err(RecordingError::from)?;
         Ok(Self {
             revision: Revision::find(&root, &wish.revision, interrupt)?,
             folder: request.folder.clone(),

@@ -7,7 +7,6 @@ use std::path::Path;
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Cause, Fault};
 use crate::lint::{Culprit, CulpritKind, Excerpt, Finding, Grade};
-use crate::plan::Edit;
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
 use crate::project::{Action, Build, TargetKind};
@@ -17,6 +16,7 @@ use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 use super::judge::Judged;
 use super::policy::Escapes;
 use super::scripts::Checked;
+use super::words::{UNTIL, edit_name, help, message};
 use super::{excerpt, hazards, traced};
 
 /// A pair that was compared.
@@ -70,6 +70,7 @@ fn verdict(fault: &Fault) -> Verdict {
         | Fault::Together(_)
         | Fault::File(_)
         | Fault::Chance
+        | Fault::Built
         | Fault::SinceRecorded => Verdict::Nondeterministic,
         // Nothing moves as long as nobody sets it.
         Fault::Unset(_) => Verdict::Safe,
@@ -241,7 +242,7 @@ impl Writer<'_> {
         }
         Finding {
             message: message(&cause.fault, &names, compared),
-            help: help(&cause.fault, culprit.as_ref()),
+            help: self.help(&cause.fault, culprit.as_ref()),
             culprit,
             factor,
             names,
@@ -250,6 +251,26 @@ impl Writer<'_> {
             trace,
             ..Finding::new(id, Grade::Confirmed, &self.action.id)
         }
+    }
+
+    /// What to do, and how to live with it until it is done.
+    fn help(&self, fault: &Fault, culprit: Option<&Culprit>) -> String {
+        let text = help(fault, culprit);
+        let Some(opt_out) = self.action.opt_out.as_ref() else {
+            return text;
+        };
+        if matches!(fault, Fault::Flags(_)) {
+            return text;
+        }
+        let advice = text.strip_suffix(UNTIL).unwrap_or(&text);
+        let advice = advice.trim_end_matches("; ");
+        let breaks = match opt_out.breaks {
+            0 => "nothing here links it with a crate compiled against it".to_owned(),
+            1 => "1 target that links it would meet E0460".to_owned(),
+            count => format!("{count} targets that link it would meet E0460"),
+        };
+        let paste = &opt_out.paste;
+        format!("{advice}; until then, leave the crate out of pipelining: {paste} ({breaks})")
     }
 
     /// What a macro asked for without effect.
@@ -278,7 +299,11 @@ impl Writer<'_> {
 
     /// A path as the report names it: relative to the package or workspace where it lies in one.
     pub(super) fn place(&self, path: &Path) -> String {
-        let roots = [&self.action.package.root, &self.build.root];
+        let roots = [
+            &self.action.package.root,
+            &self.build.root,
+            &self.action.cwd,
+        ];
         let inside = roots
             .into_iter()
             .find_map(|root| path.strip_prefix(root).ok());
@@ -314,7 +339,9 @@ impl Writer<'_> {
             Fault::Chance if self.evidence.watched => {
                 (Some(Variation::Threads.name().to_owned()), Vec::new())
             }
-            Fault::Chance | Fault::SinceRecorded | Fault::Fails(_) => (None, Vec::new()),
+            Fault::Chance | Fault::Built | Fault::SinceRecorded | Fault::Fails(_) => {
+                (None, Vec::new())
+            }
         }
     }
 
@@ -332,10 +359,7 @@ impl Writer<'_> {
                 source: None,
             })
         };
-        let own = format!(
-            "{} {}",
-            self.action.package.name, self.action.package.version
-        );
+        let own = self.action.package.shown();
         match &cause.fault {
             Fault::Flags(_) => named(None, CulpritKind::Flags),
             Fault::World(Variation::BuildPath, _) if self.action.asks_for_place() => {
@@ -401,10 +425,7 @@ impl Writer<'_> {
 
     pub(super) fn package_of(&self, module: &Path) -> Option<String> {
         let action = self.made(module)?;
-        Some(format!(
-            "{} {}",
-            action.package.name, action.package.version
-        ))
+        Some(action.package.shown())
     }
 
     /// Packages of the proc macros that the crate loads, as `name version`, sorted.
@@ -420,7 +441,7 @@ impl Writer<'_> {
                 own.kind == TargetKind::ProcMacro && own.args.extra_filename() == dep.extra_filename
             };
             let action = self.build.actions.iter().find(made);
-            let package = action.map(|own| format!("{} {}", own.package.name, own.package.version));
+            let package = action.map(|own| own.package.shown());
             found.insert(package.unwrap_or_else(|| dep.name.to_string()));
         }
         found.into_iter().collect()
@@ -438,124 +459,5 @@ pub(super) fn is_about(what: &What, fault: &Fault) -> bool {
         (What::Variable(name, _), Fault::Unset(own)) => name == own,
         (what, Fault::World(variation, _)) => what.variations().contains(variation),
         _ => false,
-    }
-}
-
-/// The argument or variable that an edit is about.
-fn edit_name(edit: &Edit) -> String {
-    match edit {
-        Edit::Add(arg) => arg.to_string_lossy().into_owned(),
-        Edit::Remove(args) => args
-            .iter()
-            .map(|arg| arg.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" "),
-        Edit::Emit(kinds) => format!("--emit={kinds}"),
-        Edit::Env(name, _) => name.to_string_lossy().into_owned(),
-    }
-}
-
-pub(super) fn message(fault: &Fault, names: &[String], compared: Option<&Compared>) -> String {
-    let quoted = names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    match fault {
-        Fault::World(Variation::BuildPath, _) => "its SVH depends on where it is built".to_owned(),
-        Fault::World(variation, _) if names.is_empty() => match variation {
-            Variation::Randomness => "its SVH depends on randomness".to_owned(),
-            Variation::Time => "its SVH depends on the time".to_owned(),
-            Variation::DirOrder => {
-                "its SVH depends on the order in which a directory is listed".to_owned()
-            }
-            Variation::Hostname => "its SVH depends on the host's name".to_owned(),
-            Variation::Kernel => "its SVH depends on the kernel's release".to_owned(),
-            Variation::Cpus => "its SVH depends on the number of processors".to_owned(),
-            Variation::Pid => "its SVH depends on a process number".to_owned(),
-            Variation::Mtime => "its SVH depends on the time of a file".to_owned(),
-            Variation::Inode => "its SVH depends on an inode number".to_owned(),
-            Variation::Aslr => "its SVH depends on addresses in memory".to_owned(),
-            Variation::Threads => "its SVH depends on the order in which threads run".to_owned(),
-            other => format!("its SVH depends on `{}`", other.name()),
-        },
-        Fault::Unset(_) => format!(
-            "its SVH depends on {quoted}, which is not set here and which it does not declare"
-        ),
-        Fault::World(..) | Fault::File(_) => {
-            format!("its SVH depends on {quoted}, which it does not declare")
-        }
-        Fault::Together(_) => "its SVH depends on several things together".to_owned(),
-        Fault::Chance => "the same command line gives different SVHs".to_owned(),
-        Fault::SinceRecorded => {
-            "compiled again, it gives another SVH than when the build was recorded".to_owned()
-        }
-        Fault::Flags(_) => {
-            let strategy = compared.map_or("the strategy", |own| own.strategy.name());
-            format!("{quoted} differs between the two sides of `{strategy}` and moves the SVH")
-        }
-        Fault::Fails(why) => why.clone(),
-    }
-}
-
-fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
-    let who = match culprit {
-        Some(Culprit {
-            package: Some(package),
-            kind: CulpritKind::ProcMacro,
-            ..
-        }) => format!("`{package}`"),
-        _ => "the macro or source that does it".to_owned(),
-    };
-    let until =
-        "until then, leave the crate out of pipelining (rules_rust: `disable_pipelining = True`)";
-    match fault {
-        Fault::Flags(_) => "pass it on both sides, or on neither".to_owned(),
-        Fault::World(Variation::BuildPath, names) if names.is_empty() => {
-            "an absolute path is in the crate's data: use a path relative to the package, or build at one fixed path".to_owned()
-        }
-        Fault::World(Variation::BuildPath, _) => {
-            "the crate includes a file by its absolute OUT_DIR path: remap the target directory on every side (--remap-path-prefix), or build at one fixed path".to_owned()
-        }
-        Fault::World(Variation::Env, _) | Fault::Unset(_) => format!(
-            "declare the variable where it is read (`env!`, `option_env!`, `proc_macro::tracked_env`, or `cargo::rustc-env` from a build script), or make {who} do without it"
-        ),
-        Fault::World(Variation::Randomness, _) => format!(
-            "let {who} iterate a BTreeMap or sort, where it iterates a HashMap or HashSet, and use no random numbers; {until}"
-        ),
-        Fault::World(Variation::Time, _) => format!(
-            "let {who} take the time from a declared variable (SOURCE_DATE_EPOCH), or leave it out; {until}"
-        ),
-        Fault::World(Variation::DirOrder, _) => format!("let {who} sort what it lists; {until}"),
-        Fault::World(variation, _) => format!(
-            "let {who} do without what `{}` changes; {until}", variation.name()
-        ),
-        Fault::File(_) => format!(
-            "declare it: `include_str!`/`include_bytes!` in the macro's output, `proc_macro::tracked_path`, or an input of the target in your build rules; or make {who} do without it"
-        ),
-        Fault::SinceRecorded => format!(
-            "something changed in between that no dependency file names, such as the date or an undeclared file: make {who} do without it"
-        ),
-        _ => format!(
-            "look in {who} for threads that race, addresses that are printed, and state that outlives a call; {until}"
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-
-    #[test]
-    fn every_factor_has_a_sentence() {
-        for (variation, name, _) in crate::plan::variation::TABLE {
-            let fault = Fault::World(*variation, Vec::new());
-            let text = message(&fault, &[], None) + &help(&fault, None);
-            assert!(text.starts_with("its SVH depends on"), "{name}: {text}");
-        }
-        let file = Fault::File(PathBuf::from("a"));
-        assert!(message(&file, &["a".to_owned()], None).contains("`a`"));
     }
 }

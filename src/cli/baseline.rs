@@ -25,7 +25,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Write {
     #[command(flatten)]
-    check: check::Args,
+    check: Box<check::Args>,
 }
 
 /// Checks and writes.

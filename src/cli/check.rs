@@ -13,6 +13,7 @@ use super::outputs::{self, Outputs};
 use super::progress::Progress;
 use super::shell::Shell;
 use super::signals;
+use super::system::SystemArgs;
 use super::trace::sandbox::Wish;
 use crate::check::{self, CheckError, Inputs, Settings, Since};
 use crate::config::baseline::Baseline;
@@ -33,9 +34,12 @@ use crate::report::{Command, Report};
 )]
 pub struct Args {
     /// Targets in Bazel's form: //... (all members), //path/..., //path:target; -//path/... takes
-    /// away
+    /// away. In a Bazel workspace, any pattern that Bazel knows
     #[arg(value_name = "PATTERN")]
     pub(super) patterns: Vec<String>,
+
+    #[command(flatten)]
+    system: SystemArgs,
 
     /// Ways to make a crate, judged one by one [default: full,quit-on-rmeta,hollow]
     #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = strategies_help())]
@@ -164,10 +168,19 @@ impl Args {
     }
 }
 
-/// The folder at which the search for a configuration ends: where the lock file or the repository
-/// is.
+/// The folder at which the search for a configuration ends: where the lock file, the workspace of a
+/// build system with rules, or the repository is.
 fn workspace(folder: &Path) -> &Path {
-    let is_root = |place: &&Path| place.join("Cargo.lock").is_file() || place.join(".git").exists();
+    const FILES: [&str; 5] = [
+        "Cargo.lock",
+        "MODULE.bazel",
+        "WORKSPACE.bazel",
+        "WORKSPACE",
+        ".buckconfig",
+    ];
+    let is_root = |place: &&Path| {
+        FILES.iter().any(|name| place.join(name).is_file()) || place.join(".git").exists()
+    };
     folder.ancestors().find(is_root).unwrap_or(folder)
 }
 
@@ -249,14 +262,15 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
         }
     }
     let patterns = args.patterns.iter().map(|own| unmarked(own)).collect();
-    let request = Request {
-        folder,
+    let cargo = Request {
+        folder: folder.clone(),
         patterns,
         cargo_args: args.cargo.clone(),
         unstable: settings.strategies.iter().any(|own| own.row().unstable),
         deps: !args.no_deps,
         quiet: args.quiet,
     };
+    let request = args.system.request(&folder, cargo)?;
     let interrupt = signals::watch()?;
     let progress = Progress::new(args.quiet);
     let report = match check::check(&request, &settings, &interrupt, &progress) {
@@ -298,6 +312,11 @@ fn settings(args: &Args, config: &mut Config) -> anyhow::Result<(Settings, Vec<S
     }
     vary.sort_unstable();
     vary.dedup();
+    let engine = args.system.engine();
+    if engine == check::Engine::Free {
+        strategies = vec![Strategy::QuitOnRmeta];
+        vary.clear();
+    }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (typed, notes) = args.levels.rules()?;
     let mut rules = std::mem::take(&mut config.rules);
@@ -308,6 +327,7 @@ fn settings(args: &Args, config: &mut Config) -> anyhow::Result<(Settings, Vec<S
     let inputs = std::mem::take(&mut config.inputs).into_iter();
     let sandbox = args.sandbox.map_or(config.sandbox, Wish::mechanism);
     let settings = Settings {
+        engine,
         strategies,
         edits: SideEdits {
             metadata: edits(&args.metadata_env, &args.metadata_arg)?,
@@ -339,7 +359,7 @@ fn today() -> Day {
 /// What was typed, for the report: without defaults and what only changes how it runs or is shown.
 fn command(args: &Args) -> Command {
     let text = |text: &OsString| text.to_string_lossy().into_owned();
-    let mut options = Vec::new();
+    let mut options = args.system.typed();
     if let Some(strategies) = &args.strategies {
         options.push(format!("--strategies={}", strategies.join(",")));
     }

@@ -19,6 +19,7 @@ pub mod progress;
 mod report;
 pub mod shell;
 pub mod signals;
+mod system;
 mod toolchains;
 mod trace;
 mod verify;

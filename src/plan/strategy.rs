@@ -237,9 +237,16 @@ pub fn pair(action: &Action, strategy: Strategy, edits: &SideEdits) -> Pair {
     } else {
         row
     };
+    let (mut metadata, mut full) = (edits.metadata.clone(), edits.full.clone());
+    // Cargo's build was recorded with it. A build that could not be takes another full side.
+    if row.unstable && action.layout.is_some() {
+        for edits in [&mut metadata, &mut full] {
+            edits.push(Edit::Env("RUSTC_BOOTSTRAP".into(), Some("1".into())));
+        }
+    }
     Pair {
-        metadata: side(action, row.metadata, &edits.metadata),
-        full: side(action, row.full, &edits.full),
+        metadata: side(action, row.metadata, &metadata),
+        full: side(action, row.full, &full),
         one_process: row.metadata == Source::RecordedMetadata,
     }
 }
@@ -270,18 +277,22 @@ fn side(action: &Action, source: Source, edits: &[Edit]) -> Side {
     for edit in edits {
         command.edit(edit);
     }
-    // Without a metadata artifact there is no notice to stop at.
-    let stop = if command.args.emit().iter().any(|kind| kind == "metadata") {
-        stop
-    } else {
-        Stop::End
-    };
     Side::Replay(Trial {
+        stop: possible(stop, &command),
         command,
-        stop,
         changes: Vec::new(),
         incremental,
     })
+}
+
+/// Where a command can be stopped: without a metadata artifact there is no notice of it. None is
+/// asked for in its stead, as `--emit` is in the SVH.
+pub fn possible(stop: Stop, command: &CommandLine) -> Stop {
+    if command.args.emit().iter().any(|kind| kind == "metadata") {
+        stop
+    } else {
+        Stop::End
+    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,13 @@
 //!
 //! Nothing is re-derived: what is replayed later is what the build ran.
 
+mod area;
+pub mod bazel;
 pub mod cargo;
+pub mod detect;
 pub mod directives;
 pub mod git;
+pub mod layout;
 pub mod pattern;
 pub mod recorded;
 
@@ -13,6 +17,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::PathBuf;
 
+use layout::Layout;
+
+use crate::interrupt::Interrupt;
 use crate::os_text::normalized;
 use crate::rustc::args::Args;
 
@@ -51,6 +58,63 @@ pub struct Action {
     pub weight: u64,
     /// Whether the user wants it judged; the others are there to tell whose a macro is.
     pub wanted: bool,
+    /// Where the build ran the command in a folder with nothing but its declared inputs: what lies
+    /// in that folder. `cwd` is then a folder of ours, which [`Layout::lay`] fills.
+    pub layout: Option<Layout>,
+    /// The metadata that dependents were compiled against, where another process of the build made
+    /// it than the one that made `outputs`.
+    pub metadata: Option<SecondProcess>,
+    /// How to leave the crate out of pipelining, where that is known.
+    pub opt_out: Option<OptOut>,
+}
+
+/// How to leave a crate out of pipelining.
+#[derive(Debug, Clone)]
+pub struct OptOut {
+    /// What to write into the build's own files, and where.
+    pub paste: String,
+    /// How many programs, tests and macros link it together with another crate that was compiled
+    /// against it: with two SVHs of it, each of them fails with E0460.
+    pub breaks: usize,
+}
+
+/// The other of two processes that made a crate.
+#[derive(Debug, Clone)]
+pub struct SecondProcess {
+    /// Its artifact.
+    pub output: PathBuf,
+    /// Its arguments.
+    pub args: Args,
+    /// Its environment.
+    pub env: BTreeMap<OsString, OsString>,
+}
+
+/// A build to record.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// By Cargo.
+    Cargo(cargo::Request),
+    /// By Bazel.
+    Bazel(bazel::Request),
+}
+
+/// Why a build could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// By Cargo.
+    #[error(transparent)]
+    Cargo(#[from] cargo::CargoError),
+    /// By Bazel.
+    #[error(transparent)]
+    Bazel(#[from] bazel::BazelError),
+}
+
+/// Runs the build and returns its actions, those that the patterns choose.
+pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, RecordingError> {
+    Ok(match request {
+        Request::Cargo(request) => cargo::record(request, interrupt)?,
+        Request::Bazel(request) => bazel::record(request, interrupt)?,
+    })
 }
 
 impl Build {
@@ -64,15 +128,20 @@ impl Action {
     /// The files that it declared, absolute and without detours.
     pub fn declared_files(&self) -> BTreeSet<PathBuf> {
         let inputs = self.inputs.iter();
-        inputs
+        let mut found: BTreeSet<PathBuf> = inputs
             .map(|path| normalized(&self.cwd.join(path)))
-            .collect()
+            .collect();
+        found.extend(self.layout.iter().flat_map(Layout::resolved));
+        found
     }
 
     /// Where Cargo looks for manifests and lock files of the package: it reads them itself, so that
     /// a change of them is a change of the build.
+    ///
+    /// Other build systems declare all that a compile reads.
     pub fn manifests(&self) -> impl Iterator<Item = PathBuf> {
-        let folders = self.package.root.ancestors();
+        let cargo = self.layout.is_none().then_some(&self.package.root);
+        let folders = cargo.into_iter().flat_map(|root| root.ancestors());
         folders.flat_map(|folder| ["Cargo.toml", "Cargo.lock"].map(|name| folder.join(name)))
     }
 
@@ -104,6 +173,16 @@ pub struct Package {
     pub root: PathBuf,
     /// Whether it is a member of the workspace (else it comes from a registry, git or a path).
     pub member: bool,
+    /// What the build system calls it, where that is neither name nor version: a label.
+    pub label: Option<String>,
+}
+
+impl Package {
+    /// As reports name it: `name version`, or its label.
+    pub fn shown(&self) -> String {
+        let by_version = || format!("{} {}", self.name, self.version);
+        self.label.clone().unwrap_or_else(by_version)
+    }
 }
 
 /// What kind of crate an action makes.
@@ -143,7 +222,7 @@ pub struct Build {
     /// The compiles of build scripts of the packages of `actions`, under the package's name and
     /// version: nothing is compared of them, but what they read decides what the script does.
     pub script_compiles: Vec<Action>,
-    /// Targets of the build without metadata, as (label, why it is not judged), sorted.
+    /// Targets of the build that are not judged, as (label, why), sorted: most have no metadata.
     pub without_metadata: Vec<(String, String)>,
     /// Where replays may write: exists, is empty, on the file system of the build's outputs.
     pub scratch: tempfile::TempDir,
@@ -154,4 +233,23 @@ pub struct Build {
     pub notes: Vec<String>,
     /// Whether rustc ran with `RUSTC_BOOTSTRAP=1` (see `docs/cargo.md`).
     pub bootstrap: bool,
+}
+
+/// Sorts by id and numbers those that share one.
+fn number_equal_ids(actions: &mut [Action]) {
+    actions.sort_by(|a, b| {
+        a.id.cmp(&b.id)
+            .then_with(|| a.args.as_slice().cmp(b.args.as_slice()))
+    });
+    let mut last = String::new();
+    let mut count = 1;
+    for action in actions {
+        if action.id == last {
+            count += 1;
+            action.id = format!("{}#{count}", action.id);
+        } else {
+            last.clone_from(&action.id);
+            count = 1;
+        }
+    }
 }

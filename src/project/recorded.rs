@@ -180,32 +180,7 @@ impl Record {
     /// Paths that the command makes, those with metadata first: `.rmeta`, `.rlib`, the shared
     /// library.
     pub fn outputs(&self) -> Vec<PathBuf> {
-        let (Some(name), Some(folder)) = (self.args.crate_name(), self.args.out_dir()) else {
-            return Vec::new();
-        };
-        let folder = self.cwd.join(folder);
-        let stem = format!("lib{name}{}", self.args.extra_filename());
-        let emit = self.args.emit();
-        let has = |kind: &str| emit.iter().any(|own| own == kind);
-        let types = self.args.crate_types();
-        let mut found = Vec::new();
-        if has("link") {
-            if types.iter().any(|kind| kind == "lib" || kind == "rlib") {
-                found.push(folder.join(format!("{stem}.rlib")));
-            }
-            if types
-                .iter()
-                .any(|kind| kind == "proc-macro" || kind == "dylib")
-            {
-                let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-                let stem = &stem["lib".len()..];
-                found.push(folder.join(format!("{prefix}{stem}{suffix}")));
-            }
-        }
-        if has("metadata") {
-            found.push(folder.join(format!("{stem}.rmeta")));
-        }
-        found
+        self.args.artifacts(&self.cwd)
     }
 
     /// The dep-info file that the command writes.

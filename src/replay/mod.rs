@@ -181,8 +181,13 @@ impl Replayer {
             Stop::Expansion => Some(File::create(&expansion).map_err(ReplayError::Io)?),
             Stop::Metadata | Stop::End => None,
         };
+        // Bazel may use several compilers in one build, and names each by its own file.
+        let program = match action.layout {
+            Some(_) => &action.program,
+            None => &self.toolchain.rustc,
+        };
         let launch = Launch {
-            program: &self.toolchain.rustc,
+            program,
             staged: &staged,
             changes: &trial.changes,
             stop_at_metadata: trial.stop == Stop::Metadata,
@@ -203,7 +208,7 @@ impl Replayer {
             // Without the sandbox the same start has worked, or will say what is wrong with it.
             _ if confined => ReplayError::Sandbox(source.to_string()),
             _ => ReplayError::Start {
-                program: self.toolchain.rustc.clone(),
+                program: program.clone(),
                 source,
             },
         })?;

@@ -2,6 +2,7 @@
 //! what it leaves.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use fs_err as fs;
 
 use super::launch::{End, Launch};
 use super::sight::Sighting;
-use super::stage::{Staged, copy_tree};
+use super::stage::{REMAPPED, SOURCES, Staged, copy_tree};
 use super::{EXIT, ReplayError, Replayer, Seat, WHY, empty, first_error};
 use crate::digest::Digest;
 use crate::plan::variation::Change;
@@ -20,6 +21,9 @@ use crate::project::directives::Directives;
 
 /// Most bytes of directives that are read.
 const MOST_SAID: u64 = 16 << 20;
+
+/// Largest file that is searched for a place, in bytes.
+const MOST_READ: u64 = 64 << 20;
 
 /// How deep Cargo puts `OUT_DIR` below its target directory.
 const DEPTH: usize = 4;
@@ -50,6 +54,27 @@ pub struct Outputs {
     pub files: BTreeMap<PathBuf, Digest>,
     /// Logs and left-overs below `OUT_DIR`.
     pub droppings: BTreeMap<PathBuf, Digest>,
+}
+
+impl ScriptRun {
+    /// Whether something that a compile could use spells out a place: a file, or a variable or `cfg`
+    /// that it sets.
+    pub fn names(&self, place: &Path) -> bool {
+        let Ok(outputs) = &self.outputs else {
+            return false;
+        };
+        let place = memchr::memmem::Finder::new(place.as_os_str().as_encoded_bytes());
+        let spells = |bytes: &[u8]| place.find(bytes).is_some();
+        let said = ["rustc-env", "rustc-cfg"];
+        let mut said = said.iter().flat_map(|key| outputs.directives.values(key));
+        let folder = self.folder.path().join("out");
+        let small = |path: &Path| fs::metadata(path).is_ok_and(|own| own.len() <= MOST_READ);
+        said.any(|value| spells(value.as_bytes()))
+            || outputs.files.keys().any(|path| {
+                let path = folder.join(path);
+                small(&path) && fs::read(&path).is_ok_and(|bytes| spells(&bytes))
+            })
+    }
 }
 
 impl Outputs {
@@ -108,7 +133,7 @@ fn is_dropping(path: &Path) -> bool {
     ];
     const FOLDERS: &[&str] = &["CMakeFiles", "autom4te.cache"];
     const EXTENSIONS: &[&str] = &["d", "log", "ll", "tmp"];
-    let is = |list: &[&str], name: Option<&std::ffi::OsStr>| {
+    let is = |list: &[&str], name: Option<&OsStr>| {
         name.is_some_and(|name| list.iter().any(|own| name == *own))
     };
     is(NAMES, path.file_name())
@@ -236,6 +261,21 @@ impl Replayer {
             out_dir
                 .canonicalize()
                 .is_ok_and(|own| own == place.join(below))
+        })
+    }
+
+    /// `--remap-path-prefix` options under which a crate has one name, whether it is compiled with what
+    /// a script left in its own place or with what this run of it left in another.
+    pub fn remaps(script: &Action, moved: &ScriptRun, name: &OsStr) -> [OsString; 2] {
+        let package = &script.package.root;
+        let below = package.strip_prefix(&script.cwd).unwrap_or(Path::new(""));
+        let sources = moved.folder.path().join(name).join(SOURCES);
+        [package.clone(), sources.join(below)].map(|place| {
+            let mut option = OsString::from("--remap-path-prefix=");
+            option.push(place);
+            option.push("=");
+            option.push(REMAPPED);
+            option
         })
     }
 

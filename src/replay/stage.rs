@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
+use crate::os_text::replace_all;
 use crate::plan::Trial;
 use crate::plan::variation::Change;
 use crate::project::Action;
+use crate::project::layout::Layout;
 use crate::rustc::args::{Args, replace_paths};
 
 /// A command that is ready to run.
@@ -25,7 +27,7 @@ pub(super) struct Staged {
 }
 
 /// The name that the moved sources keep under [`Change::BuildPath`].
-const REMAPPED: &str = "/svhcheck/sources";
+pub(super) const REMAPPED: &str = "/svhcheck/sources";
 
 /// The same for `OUT_DIR`.
 const REMAPPED_OUT_DIR: &str = "/svhcheck/build";
@@ -47,11 +49,7 @@ impl Staged {
             args.push("--codegen", option);
         }
         let stopped = trial.stop == crate::plan::Stop::Metadata;
-        let mut outputs: Vec<PathBuf> = action
-            .outputs
-            .iter()
-            .filter_map(|path| Some(out_dir.join(path.file_name()?)))
-            .collect();
+        let mut outputs = args.artifacts(&out_dir);
         // A compile that is stopped has no more than its `.rmeta`; one that ran to its end is read
         // from what dependents would link.
         if stopped || !args.emit().iter().any(|kind| kind == "link") {
@@ -63,6 +61,9 @@ impl Staged {
             cwd: action.cwd.clone(),
             outputs,
         };
+        if let Some(layout) = &action.layout {
+            layout.lay(&staged.cwd)?;
+        }
         for change in &trial.changes {
             staged.apply(action, change, folder)?;
         }
@@ -82,11 +83,21 @@ impl Staged {
             cwd: script.cwd.clone(),
             outputs: Vec::new(),
         };
+        if let Some(layout) = &script.layout {
+            layout.lay(&staged.cwd)?;
+        }
         staged.env.insert("OUT_DIR".into(), out_dir.into());
         // Else a look at the state of a repository writes to it.
         staged.env.insert("GIT_OPTIONAL_LOCKS".into(), "0".into());
         for change in changes {
-            staged.apply(script, change, folder)?;
+            match change {
+                Change::BuildPath { name, .. } => {
+                    staged.move_package(script, &folder.join(name), None)?;
+                    // It may lie in the package, and stays.
+                    staged.env.insert("OUT_DIR".into(), out_dir.into());
+                }
+                change => staged.apply(script, change, folder)?,
+            }
         }
         Ok(staged)
     }
@@ -113,7 +124,7 @@ impl Staged {
                 name,
                 remap_out_dir,
             } => {
-                self.move_to(action, &folder.join(name), *remap_out_dir)?;
+                self.move_compile(action, &folder.join(name), *remap_out_dir)?;
             }
             Change::Steer(..)
             | Change::Hide(_)
@@ -139,26 +150,55 @@ impl Staged {
         }
     }
 
-    /// Copies the package (and its `OUT_DIR`) below `place` and lets the command work there. The
-    /// sources keep one name through `--remap-path-prefix`; `OUT_DIR` only if asked.
-    fn move_to(&mut self, action: &Action, place: &Path, remap_out_dir: bool) -> io::Result<()> {
+    /// Copies the package and its `OUT_DIR` below `place` and lets rustc work there. The sources keep
+    /// one name through `--remap-path-prefix`; `OUT_DIR` only if asked.
+    fn move_compile(
+        &mut self,
+        action: &Action,
+        place: &Path,
+        remap_out_dir: bool,
+    ) -> io::Result<()> {
+        if let Some(layout) = &action.layout {
+            return self.lay_elsewhere(layout, place.file_name().unwrap_or_default());
+        }
+        self.move_package(action, place, action.out_dir.as_deref())?;
+        let mut remap = |from: &Path, to: &str| {
+            let mut value = from.as_os_str().to_owned();
+            value.push("=");
+            value.push(to);
+            self.args.push("--remap-path-prefix", value);
+        };
+        remap(&place.join(SOURCES), REMAPPED);
+        if remap_out_dir {
+            remap(&place.join("build"), REMAPPED_OUT_DIR);
+        }
+        Ok(())
+    }
+
+    /// Copies the package (and `out_dir`) below `place` and lets the command work there.
+    fn move_package(
+        &mut self,
+        action: &Action,
+        place: &Path,
+        out_dir: Option<&Path>,
+    ) -> io::Result<()> {
         let package = &action.package.root;
         // Cargo compiles members from the workspace root: the part of the path below it stays.
         let (base, below) = match package.strip_prefix(&action.cwd) {
             Ok(below) => (action.cwd.as_path(), below),
             Err(_) => (package.as_path(), Path::new("")),
         };
-        let sources = place.join("sources");
+        let sources = place.join(SOURCES);
         // Neither OUT_DIR, which moves by itself, nor our own area, which would be copied into itself.
         let area = place.ancestors().nth(3);
         let except: Vec<&Path> = action.out_dir.as_deref().into_iter().chain(area).collect();
         copy_tree(package, &sources.join(below), &except)?;
         let mut moves = vec![(base.to_path_buf(), sources.clone())];
-        if let Some(out_dir) = &action.out_dir {
+        if let Some(out_dir) = out_dir {
             let target = place.join("build").join("out");
             copy_tree(out_dir, &target, &[])?;
             // First: it may lie below the sources.
-            moves.insert(0, (out_dir.clone(), target));
+            moves.insert(0, (out_dir.to_path_buf(), target));
         }
         self.args.replace_paths_except(&moves, DEPENDENCIES);
         for (name, value) in &mut self.env {
@@ -171,16 +211,30 @@ impl Staged {
         if let Ok(below) = self.cwd.strip_prefix(base) {
             self.cwd = sources.join(below);
         }
-        let mut remap = |from: &Path, to: &str| {
-            let mut value = from.as_os_str().to_owned();
-            value.push("=");
-            value.push(to);
-            self.args.push("--remap-path-prefix", value);
+        Ok(())
+    }
+}
+
+/// Where the sources of a package lie that was moved.
+pub(super) const SOURCES: &str = "sources";
+
+impl Staged {
+    /// Lays the folder out at another place, the same for each run of the crate that is given that
+    /// name. Everything moves there, and what the build remaps stays remapped: the command names
+    /// the folder in full wherever it names it.
+    fn lay_elsewhere(&mut self, layout: &Layout, place: &OsStr) -> io::Result<()> {
+        let from = self.cwd.clone();
+        let (Some(own), Some(name)) = (from.ancestors().nth(2), from.file_name()) else {
+            return Ok(());
         };
-        remap(&sources, REMAPPED);
-        if remap_out_dir {
-            remap(&place.join("build"), REMAPPED_OUT_DIR);
+        let to = own.join(place).join("execroot").join(name);
+        layout.lay(&to)?;
+        let change = |text: &OsStr| replace_all(text, from.as_os_str(), to.as_os_str());
+        self.args = Args::new(self.args.as_slice().iter().map(|arg| change(arg)).collect());
+        for value in self.env.values_mut() {
+            *value = change(value);
         }
+        self.cwd = to;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -182,6 +182,11 @@ impl Args {
             .and_then(|option| option.value)
     }
 
+    /// Whether the option `name` is given.
+    pub fn has(&self, name: &str) -> bool {
+        self.options().iter().any(|option| option.name == name)
+    }
+
     /// All values of the option `name`, in order.
     pub fn values(&self, name: &str) -> Vec<&OsStr> {
         let options = self.options();
@@ -237,6 +242,37 @@ impl Args {
     /// `-C extra-filename`, empty when absent.
     pub fn extra_filename(&self) -> String {
         self.codegen("extra-filename").unwrap_or_default()
+    }
+
+    /// The files with metadata that the command makes in `cwd`, named as rustc names them: rlib,
+    /// shared library, `.rmeta`.
+    pub fn artifacts(&self, cwd: &Path) -> Vec<PathBuf> {
+        let (Some(name), Some(folder)) = (self.crate_name(), self.out_dir()) else {
+            return Vec::new();
+        };
+        let folder = cwd.join(folder);
+        let stem = format!("lib{name}{}", self.extra_filename());
+        let emit = self.emit();
+        let has = |kind: &str| emit.iter().any(|own| own == kind);
+        let types = self.crate_types();
+        let mut found = Vec::new();
+        if has("link") {
+            if types.iter().any(|kind| kind == "lib" || kind == "rlib") {
+                found.push(folder.join(format!("{stem}.rlib")));
+            }
+            if types
+                .iter()
+                .any(|kind| kind == "proc-macro" || kind == "dylib")
+            {
+                let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+                let stem = &stem["lib".len()..];
+                found.push(folder.join(format!("{prefix}{stem}{suffix}")));
+            }
+        }
+        if has("metadata") {
+            found.push(folder.join(format!("{stem}.rmeta")));
+        }
+        found
     }
 
     /// `--extern name=path` pairs that name a file.

@@ -8,6 +8,7 @@
 )]
 
 mod artifact;
+mod bazel;
 mod browser;
 mod check;
 mod diff;

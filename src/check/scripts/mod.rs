@@ -6,7 +6,7 @@ mod say;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::project::directives::Directives;
 use crate::replay::confine::Confine;
 use crate::replay::script::ScriptRun;
 use crate::replay::sight::{Sighting, Watch, What};
-use crate::replay::{ReplayError, Seat};
+use crate::replay::{ReplayError, Replayer, Seat};
 use crate::sandbox::Mechanism;
 use crate::trace::ModuleCache;
 
@@ -71,10 +71,12 @@ fn watch(judge: &Judge<'_>, script: &Action, modules: &ModuleCache) -> Watch {
     let mut known: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     known.insert(judge.replayer.toolchain.sysroot.clone());
     known.insert(judge.replayer.scratch.clone());
-    // The programs and the other scripts' outputs, which Cargo itself keeps up to date.
-    known.extend(script.program.ancestors().nth(3).map(Path::to_path_buf));
-    let target = script.program.ancestors().nth(4);
-    known.extend(target.map(|own| own.join(".rustc_info.json")));
+    if script.layout.is_none() {
+        // The programs and the other scripts' outputs, which Cargo itself keeps up to date.
+        known.extend(script.program.ancestors().nth(3).map(Path::to_path_buf));
+        let target = script.program.ancestors().nth(4);
+        known.extend(target.map(|own| own.join(".rustc_info.json")));
+    }
     known.extend(cargo_home(script));
     let mut declared = script.declared_files();
     declared.extend(script.manifests());
@@ -154,6 +156,7 @@ impl ScriptTrial<'_> {
             }
         }
         self.probe_undeclared(&plain, &vary, &mut checked)?;
+        self.probe_place(&plain, &mut checked)?;
         let more = self.escapes(&escaped, &checked.findings);
         checked.findings.extend(more);
         Ok(checked)
@@ -294,8 +297,49 @@ impl ScriptTrial<'_> {
         Ok(Some(self.compile(one)?.same(&first)))
     }
 
+    /// Runs the script in a copy of its package, if what it leaves spells out where that lies.
+    fn probe_place(&self, plain: &ScriptRun, checked: &mut Checked) -> Result<(), ReplayError> {
+        let name = OsStr::new("elsewhere");
+        let change = Change::BuildPath {
+            name: name.to_owned(),
+            remap_out_dir: false,
+        };
+        // A laid out folder has no package of its own to copy.
+        if self.script.layout.is_some() || !plain.names(&self.script.package.root) {
+            return Ok(());
+        }
+        let moved = self.run(&[change])?;
+        if moved.outputs.is_err() || answer(&moved).same(&answer(plain)) {
+            return Ok(());
+        }
+        let remaps = Replayer::remaps(self.script, &moved, name);
+        let [here, there] = [plain, &moved].map(|run| self.compile_with(run, &remaps));
+        let (here, there) = (here?, there?);
+        if [&here, &there]
+            .iter()
+            .any(|own| matches!(own, Answer::Failed(_)))
+        {
+            return Ok(());
+        }
+        let effect = !here.same(&there);
+        let mut cause = Cause::new(Fault::World(Variation::BuildPath, Vec::new()));
+        let sentence = "with its package in another folder, its output is another";
+        cause.evidence.push(sentence.to_owned());
+        checked.moves |= effect;
+        let mut finding = self.finding(&cause, plain, effect);
+        if let (Ok(one), Ok(other)) = (&plain.outputs, &moved.outputs) {
+            finding.evidence.extend(one.differences(other));
+        }
+        checked.findings.push(finding);
+        Ok(())
+    }
+
     /// Compiles the crate, held still, with what a run left.
     fn compile(&self, run: &ScriptRun) -> Result<Answer, ReplayError> {
+        self.compile_with(run, &[])
+    }
+
+    fn compile_with(&self, run: &ScriptRun, options: &[OsString]) -> Result<Answer, ReplayError> {
         let replayer = self.judge.replayer;
         replayer.put_back(self.script, run)?;
         let recorded = &self.sides.recorded().observed.trial;
@@ -321,6 +365,7 @@ impl ScriptTrial<'_> {
             let set = |(name, value): (&str, &str)| Edit::Env(name.into(), Some(value.into()));
             edits.extend(said.variables().map(set));
         }
+        edits.extend(options.iter().cloned().map(Edit::Add));
         for edit in &edits {
             trial.command.edit(edit);
         }

@@ -8,7 +8,8 @@ use super::{MAX_FILES, ScriptTrial};
 use crate::attribute::{Cause, Fault};
 use crate::check::traced;
 use crate::check::undeclared::{PSEUDO, lies_in};
-use crate::check::verdict::{Evidence, Writer, is_about, message};
+use crate::check::verdict::{Evidence, Writer, is_about};
+use crate::check::words::message;
 use crate::lint::{Culprit, CulpritKind, Finding, Grade, Traced};
 use crate::plan::variation::Variation;
 use crate::replay::script::{Outputs, ScriptRun};
@@ -132,7 +133,7 @@ impl ScriptTrial<'_> {
         };
         Finding {
             culprit: Some(self.culprit(about.first().copied())),
-            help: help(&cause.fault, effect).to_owned(),
+            help: self.help(&cause.fault, effect).to_owned(),
             factor,
             names,
             message: said,
@@ -142,6 +143,19 @@ impl ScriptTrial<'_> {
             aside: matches!(cause.fault, Fault::Unset(_) if !self.script.package.member)
                 .then_some("the crate is no member of the workspace"),
             ..Finding::new(id, grade, &self.judge.action.id)
+        }
+    }
+
+    /// What to do. Rules declare for a script what it tells Cargo itself.
+    fn help(&self, fault: &Fault, effect: bool) -> &'static str {
+        match fault {
+            Fault::File(_) if effect && self.script.layout.is_some() => {
+                "name the file in `data` of the script's rule, or let the script do without"
+            }
+            Fault::World(Variation::Env, _) if effect && self.script.layout.is_some() => {
+                "set the variable in `build_script_env` of the script's rule, or let the script do without"
+            }
+            _ => help(fault, effect),
         }
     }
 
@@ -179,7 +193,7 @@ impl ScriptTrial<'_> {
             .writer(&Evidence::default())
             .map_or((None, None), |own| own.located(sighting));
         Culprit {
-            package: Some(format!("{} {}", package.name, package.version)),
+            package: Some(package.shown()),
             kind: CulpritKind::BuildScript,
             function,
             location,

@@ -64,6 +64,7 @@ pub(super) fn package(
             .unwrap_or_default(),
         root: root.unwrap_or_default(),
         member,
+        label: None,
     }
 }
 
@@ -198,6 +199,9 @@ pub(super) fn action(
         outputs,
         weight,
         wanted: true,
+        layout: None,
+        metadata: None,
+        opt_out: None,
     })
 }
 
@@ -219,23 +223,4 @@ fn set_by_cargo(name: &OsStr) -> bool {
         || ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]
             .iter()
             .any(|prefix| name.starts_with(prefix))
-}
-
-/// Sorts by id and numbers those that share one.
-pub(super) fn number_equal_ids(actions: &mut [Action]) {
-    actions.sort_by(|a, b| {
-        a.id.cmp(&b.id)
-            .then_with(|| a.args.as_slice().cmp(b.args.as_slice()))
-    });
-    let mut last = String::new();
-    let mut count = 1;
-    for action in actions {
-        if action.id == last {
-            count += 1;
-            action.id = format!("{}#{count}", action.id);
-        } else {
-            last.clone_from(&action.id);
-            count = 1;
-        }
-    }
 }

@@ -7,7 +7,6 @@
 //! (`compiler-artifact` messages); the command behind each comes from the records.
 
 mod actions;
-mod area;
 mod command;
 pub mod lock;
 mod members;
@@ -19,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use cargo_metadata::Message;
 
+use super::area::{Area, AreaError};
 use super::pattern::{NoMatch, Pattern, PatternError};
 use super::recorded::{BOOTSTRAP_VAR, RECORD_VAR, RecordError};
 use super::{Build, TargetKind};
@@ -26,7 +26,6 @@ use crate::interrupt::Interrupt;
 use crate::rustc::toolchain::{Toolchain, ToolchainError};
 
 use actions::Records;
-use area::Area;
 use members::Members;
 
 /// What to record.
@@ -75,17 +74,9 @@ pub enum CargoError {
     /// A pattern without a match.
     #[error(transparent)]
     NoMatch(#[from] NoMatch),
-    /// The target directory cannot be written.
-    #[error("cannot write below {}: {source}; choose another place with CARGO_TARGET_DIR", .path.display())]
-    TargetDir {
-        /// The folder.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// Two at once in one target directory.
-    #[error("another svhcheck is at work in {}; wait for it, or choose another place with CARGO_TARGET_DIR", .0.display())]
-    Busy(PathBuf),
+    /// The target directory cannot be used.
+    #[error("{}", elsewhere(.0))]
+    Area(#[from] AreaError),
     /// A file of the recording could not be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -115,6 +106,16 @@ pub fn root(request: &Request, interrupt: &Interrupt) -> Result<PathBuf, CargoEr
     let env = command::scrubbed(std::env::vars_os().collect());
     let metadata = command::metadata(request, &env, interrupt)?;
     Ok(metadata.workspace_root.into_std_path_buf())
+}
+
+fn elsewhere(error: &AreaError) -> String {
+    match error {
+        AreaError::Busy(_) => format!("{error}, or choose another place with CARGO_TARGET_DIR"),
+        AreaError::Write { .. } => {
+            format!("{error}; choose another place with CARGO_TARGET_DIR")
+        }
+        AreaError::Io(_) => error.to_string(),
+    }
 }
 
 /// Runs the build and returns its actions, those that the patterns choose.
@@ -219,7 +220,7 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
         action.wanted = wanted;
         build.actions.push(action);
     }
-    actions::number_equal_ids(&mut build.actions);
+    super::number_equal_ids(&mut build.actions);
     for action in build.actions.iter().filter(|own| own.out_dir.is_some()) {
         let script = scripts::of(action, &script_records);
         let script = script.map_err(|source| CargoError::Record {

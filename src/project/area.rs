@@ -1,13 +1,32 @@
-//! The folder below the target directory that belongs to svhcheck: recorded builds, scratch, and
-//! the lock that keeps two checks apart.
+//! The folder among the build's outputs that belongs to svhcheck: recorded builds, scratch, and the
+//! lock that keeps two checks apart.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use super::CargoError;
-use crate::project::recorded;
+use super::recorded;
+
+/// Why the area cannot be used. What could be done about it, its owner adds.
+#[derive(Debug, thiserror::Error)]
+pub enum AreaError {
+    /// It cannot be written.
+    #[error("cannot write below {}: {source}", .path.display())]
+    Write {
+        /// The folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Two at once in one place.
+    #[error("another svhcheck is at work in {}; wait for it", .0.display())]
+    Busy(PathBuf),
+    /// What a killed check left cannot be cleared.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
 
 /// The workspace's recording area.
 pub(super) struct Area {
@@ -17,8 +36,8 @@ pub(super) struct Area {
 }
 impl Area {
     /// Creates and locks the folder, and clears what a killed check left.
-    pub(super) fn open(folder: &Path) -> Result<Self, CargoError> {
-        let fail = |source| CargoError::TargetDir {
+    pub(super) fn open(folder: &Path) -> Result<Self, AreaError> {
+        let fail = |source| AreaError::Write {
             path: folder.to_path_buf(),
             source,
         };
@@ -27,7 +46,7 @@ impl Area {
         match lock.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(CargoError::Busy(folder.to_path_buf()));
+                return Err(AreaError::Busy(folder.to_path_buf()));
             }
             Err(std::fs::TryLockError::Error(source)) => return Err(fail(source)),
         }
@@ -49,7 +68,7 @@ impl Area {
 
     /// The target directory of the recorded build and the folder of its records. Builds with and
     /// without `RUSTC_BOOTSTRAP` do not share one: cargo could not tell their outputs apart.
-    pub(super) fn recording(&self, bootstrap: bool) -> Result<(PathBuf, PathBuf), CargoError> {
+    pub(super) fn recording(&self, bootstrap: bool) -> Result<(PathBuf, PathBuf), AreaError> {
         let folder = self
             .folder
             .join(if bootstrap { "bootstrap" } else { "plain" });
@@ -63,11 +82,11 @@ impl Area {
         Ok((folder.join("build"), records))
     }
 
-    pub(super) fn scratch(&self) -> Result<tempfile::TempDir, CargoError> {
+    pub(super) fn scratch(&self) -> Result<tempfile::TempDir, AreaError> {
         let made = tempfile::Builder::new()
             .prefix(SCRATCH_PREFIX)
             .tempdir_in(&self.folder);
-        made.map_err(|source| CargoError::TargetDir {
+        made.map_err(|source| AreaError::Write {
             path: self.folder.clone(),
             source,
         })
