@@ -134,7 +134,9 @@ pub enum CheckError {
     #[error("interrupted")]
     Interrupted,
     /// Of other build systems' builds nothing is known of another time.
-    #[error("`--since` needs a Cargo build: leave it out, or check the workspace with `--build-system cargo`")]
+    #[error(
+        "`--since` needs a Cargo build: leave it out, or check the workspace with `--build-system cargo`"
+    )]
     SinceCargo,
     /// git does not tell what changed.
     #[error(transparent)]

@@ -13,8 +13,8 @@ use fs_err as fs;
 use super::{CheckError, Settings, Since as Wish};
 use crate::bytes::Escaped;
 use crate::interrupt::Interrupt;
-use crate::project::cargo::lock::{Key, Lock, LockChanges};
 use crate::project::cargo;
+use crate::project::cargo::lock::{Key, Lock, LockChanges};
 use crate::project::git::{Changes, GitError, Revision, State};
 use crate::project::{Action, Build, Package, RecordingError, Request};
 use crate::report::{Reached, Since};
@@ -38,7 +38,7 @@ impl Narrowed {
     /// Why it is sound to leave them out.
     pub(super) fn why_skipped(&self) -> String {
         format!(
-            "no input of theirs changed since {}: sources, manifests, build scripts, locked versions and dependencies are the same, so each compile is the one that was there",
+            "no input changed since {}: sources, manifests, build scripts, locked versions and dependencies are the same, so it compiles to what it compiled to then",
             Escaped(self.report.revision.as_bytes())
         )
     }
@@ -115,6 +115,9 @@ fn changed_for_all(
     configuration: Option<&Path>,
     changes: &Changes,
 ) -> Option<String> {
+    // What is gone has no place of its own any more to which a link could lead.
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let (root, folder) = (real(root), real(folder));
     let mut files = vec![root.join("Cargo.toml")];
     files.extend(configuration.map(Path::to_path_buf));
     for place in root.ancestors().chain(folder.ancestors()) {

@@ -195,7 +195,10 @@ fn notes(finding: &Finding) -> Vec<(&'static str, String)> {
             notes.push((WRITES, lines.join("\n")));
         }
     }
-    notes.extend(finding.evidence.iter().map(|text| ("seen", escaped(text))));
+    // That the SVHs are unequal stands in the line before, as numbers.
+    let seen = finding.evidence.iter();
+    let seen = seen.filter(|text| *text != "unequal: rmeta.root.svh");
+    notes.extend(seen.map(|text| ("seen", escaped(text))));
     let hints = finding.hints.iter();
     notes.extend(hints.map(|text| ("look here", escaped(text))));
     match finding.grade {

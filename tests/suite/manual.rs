@@ -396,15 +396,14 @@ fn the_report_for_people_fits_the_terminal() {
             .arg(report);
         let said: Said = command.output().unwrap().into();
         for line in said.out.lines() {
-            // Titles and what macros write are shown as they are.
-            let whole = line.starts_with("error[") || line.starts_with("warning[");
-            let own = line.contains("writes: ") || line.trim_start().starts_with(['-', '+']);
+            // Titles, sources with their labels, and what macros write are shown as they are.
+            let text = line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit());
+            let whole = [
+                "error[", "warning[", "|", "-->", ":::", "= writes", "-", "+",
+            ];
             let fits = line.chars().count() <= columns;
-            assert!(
-                fits || whole || own || !line.contains(' '),
-                "{name}: {line}\n{}",
-                said.out
-            );
+            let whole = whole.iter().any(|own| text.starts_with(own));
+            assert!(fits || whole, "{name}: {line}\n{}", said.out);
         }
     }
 }
@@ -456,4 +455,22 @@ fn dates(value: &mut serde_json::Value) {
         Value::Array(list) => list.iter_mut().for_each(dates),
         _ => {}
     }
+}
+
+#[test]
+fn the_page_about_reports_shows_a_real_one() {
+    let page = fs::read_to_string(support::root().join("docs/reading-a-report.md")).unwrap();
+    let report = support::root().join("tests/data/reports/example.json");
+    let mut command = support::svhcheck();
+    command.env("COLUMNS", "100").arg("report").arg(report);
+    let said: Said = command.output().unwrap().into();
+    let indented = said.out.lines().map(|line| match line {
+        "" => String::new(),
+        line => format!("    {line}"),
+    });
+    let shown = indented.collect::<Vec<_>>().join("\n");
+    assert!(
+        page.contains(&shown),
+        "docs/reading-a-report.md should show:\n{shown}"
+    );
 }

@@ -294,11 +294,18 @@ fn another_locked_version_reaches_what_uses_it() {
         assert!(output.status.success(), "{output:?}");
     };
     cargo(&["generate-lockfile", "--offline"]);
-    cargo(&["update", "--offline", "--package=x", "--precise=1.0.0"]);
+    // Cargo took the newest; the revision has the older one, and then the lock file is as it was.
+    let newest = fs::read_to_string(own.path("Cargo.lock")).unwrap();
+    let sum = |digit: &str| digit.repeat(64);
+    let older = newest
+        .replace("1.0.1", "1.0.0")
+        .replace(&sum("1"), &sum("0"));
+    assert_ne!(newest, older);
+    own.write("Cargo.lock", &older);
     git(&own, &["init", "--quiet"]);
     commit(&own);
     assert_eq!(checked(&since(&own)), [] as [&str; 0]);
-    cargo(&["update", "--offline", "--package=x", "--precise=1.0.1"]);
+    own.write("Cargo.lock", &newest);
     let report = since(&own);
     assert_eq!(checked(&report), ["//a:a", "x@1.0.1"]);
     assert!(because(&report, "x@1.0.1").starts_with("`Cargo.lock` has another version"));
