@@ -41,6 +41,9 @@ pub mod trace;
 // What a command may see and write, and what enforces it; Linux.
 pub mod sandbox;
 
+// Which arguments and variables move an SVH: a compiler is asked.
+pub mod probe;
+
 // File formats: archives, objects, metadata.
 pub mod artifact;
 

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["replay"],
     &["plan"],
     &["project"],
-    &["trace", "sandbox"],
+    &["trace", "sandbox", "probe"],
     &["artifact", "rustc"],
     &["digest", "bytes", "entry", "interrupt", "os_text"],
 ];

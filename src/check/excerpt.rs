@@ -35,8 +35,12 @@ fn split(location: &str) -> (&str, Option<usize>) {
 /// A source file, named the same on every machine: by its place in the workspace, or in its package
 /// with that folder's name (`serde-1.0.0/src/lib.rs`).
 pub(super) fn named(build: &Build, path: &Path) -> String {
+    // A folder of ours is laid out as the workspace is.
+    let mut laid = build.actions.iter().filter(|own| own.layout.is_some());
+    let inside = laid.find_map(|own| path.strip_prefix(&own.cwd).ok());
+    let path = inside.map_or_else(|| path.to_owned(), |inside| build.root.join(inside));
     let packages = build.actions.iter().map(|own| own.package.root.as_path());
-    name_in(&build.root, packages, path)
+    name_in(&build.root, packages, &path)
 }
 
 fn name_in<'a>(root: &Path, mut packages: impl Iterator<Item = &'a Path>, path: &Path) -> String {

@@ -15,12 +15,14 @@ use crate::artifact::metadata::{CrateRoot, Svh};
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, World};
 use crate::compare;
 use crate::lint::Finding;
+use crate::plan::Edit;
 use crate::plan::strategy::{Pair, Strategy, pair};
 use crate::plan::variation::{Change, Setting, Variation};
 use crate::project::{Action, Build, TargetKind};
 use crate::replay::sight::{Sighting, Watch, What};
 use crate::replay::{ReplayError, Replayer, Seat};
 use crate::report::CrateVerdict;
+use crate::rustc::args::Args;
 use crate::sandbox::Mechanism;
 use crate::trace::ModuleCache;
 
@@ -200,8 +202,15 @@ impl Judge<'_> {
             svh: [None, None],
             causes: Vec::new(),
         };
-        if strategy == Strategy::QuitOnRmeta
-            && let Some(causes) = self.compare_built(sides, before, &mut compared.svh)?
+        let built = self.action.metadata.as_ref().map(|own| {
+            if own.is_hollow() {
+                Strategy::Hollow
+            } else {
+                Strategy::QuitOnRmeta
+            }
+        });
+        if built == Some(strategy)
+            && let Some(causes) = self.compare_built(strategy, sides, before, &mut compared.svh)?
         {
             compared.causes = causes;
             return Ok(compared);
@@ -235,6 +244,7 @@ impl Judge<'_> {
     /// `None` where there is nothing to compare, or nothing to say of it.
     fn compare_built(
         &self,
+        strategy: Strategy,
         sides: &Sides<'_>,
         before: &[Compared],
         svh: &mut [Option<Svh>; 2],
@@ -246,11 +256,13 @@ impl Judge<'_> {
         if svh[0] == svh[1] {
             return Ok((self.settings.engine == Engine::Free).then(Vec::new));
         }
-        self.keep(Strategy::QuitOnRmeta, [metadata, full])?;
+        self.keep(strategy, [metadata, full])?;
         let built = "the build itself made both, in two processes".to_owned();
         if self.settings.engine == Engine::Free {
             let (one, two) = (&metadata.observed.trial, &full.observed.trial);
-            let edits = one.command.towards(&two.command);
+            let mut edits = one.command.towards(&two.command);
+            // What makes the metadata side that, and where things lie, moves nothing by itself.
+            edits.retain(|edit| !is_plumbing(edit));
             let mut cause = Cause::new(if edits.is_empty() {
                 Fault::Built
             } else {
@@ -266,6 +278,12 @@ impl Judge<'_> {
         };
         for cause in &mut causes {
             cause.evidence.push(built.clone());
+            // `-Zno-codegen` fails without `RUSTC_BOOTSTRAP`, so they are found together.
+            if let Fault::Flags(edits) = &mut cause.fault
+                && edits.iter().any(|edit| !is_plumbing(edit))
+            {
+                edits.retain(|edit| !is_plumbing(edit));
+            }
         }
         Ok(Some(causes))
     }
@@ -492,6 +510,20 @@ impl Judge<'_> {
         }
         Ok(Some(cause))
     }
+}
+
+/// Whether an edit is only about where dependencies and outputs lie, or leaves codegen out.
+fn is_plumbing(edit: &Edit) -> bool {
+    let words = match edit {
+        Edit::Add(arg) => vec![arg.clone()],
+        Edit::Remove(args) => args.clone(),
+        Edit::Emit(_) | Edit::Env(..) => return false,
+    };
+    let args = Args::new(words);
+    args.options().iter().all(|option| {
+        let codegen = option.name == "--unstable" && option.text() == Some("no-codegen");
+        codegen || ["--extern", "--library-path", "--out-dir"].contains(&option.name)
+    })
 }
 
 /// Files that every program reads.

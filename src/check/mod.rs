@@ -8,6 +8,7 @@ mod hazards;
 mod hints;
 mod infection;
 mod judge;
+pub mod parity;
 mod place;
 mod policy;
 mod scripts;
@@ -158,7 +159,7 @@ pub enum CheckError {
     Journal(#[from] io::Error),
     /// Nothing was made twice.
     #[error(
-        "nothing to compare for free: this build makes no crate's metadata in a process of its own, so pipelined compilation is off; turn it on with `--bazel-flag=--@rules_rust//rust/settings:pipelined_compilation=True`, or leave `--engine free` out"
+        "nothing to compare for free: this build makes no crate's metadata in a process of its own, so pipelined compilation is off; turn it on with `--bazel-flag=--@rules_rust//rust/settings:pipelined_compilation=True`, or build the `[metadata]` and `[rlib]` of Buck2's targets, or leave `--engine free` out"
     )]
     NotPipelined,
     /// The patterns choose only targets without metadata.

@@ -191,6 +191,10 @@ pub(super) fn sum_up(
 
 /// The package's manifest as the report names it, if it lies in the workspace.
 fn manifest(action: &Action, build: &Build) -> Option<String> {
+    // Where it ran in a folder of ours, the package lies there too.
+    if action.layout.is_some() {
+        return None;
+    }
     let below = action.package.root.strip_prefix(&build.root).ok()?;
     // Vendored packages lie there too, but are not the user's to change.
     let manifest = action.package.member.then(|| below.join("Cargo.toml"))?;
@@ -265,9 +269,15 @@ impl Writer<'_> {
         let advice = text.strip_suffix(UNTIL).unwrap_or(&text);
         let advice = advice.trim_end_matches("; ");
         let breaks = match opt_out.breaks {
-            0 => "nothing here links it with a crate compiled against it".to_owned(),
-            1 => "1 target that links it would meet E0460".to_owned(),
-            count => format!("{count} targets that link it would meet E0460"),
+            None => {
+                return format!(
+                    "{advice}; until then, leave it out of pipelining: {}",
+                    opt_out.paste
+                );
+            }
+            Some(0) => "nothing here links it with a crate compiled against it".to_owned(),
+            Some(1) => "1 target that links it would meet E0460".to_owned(),
+            Some(count) => format!("{count} targets that link it would meet E0460"),
         };
         let paste = &opt_out.paste;
         format!("{advice}; until then, leave the crate out of pipelining: {paste} ({breaks})")

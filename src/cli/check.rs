@@ -23,7 +23,7 @@ use crate::lint::offenders;
 use crate::plan::Edit;
 use crate::plan::strategy::{self, SideEdits, Strategy};
 use crate::plan::variation::{self, Variation};
-use crate::project::cargo::Request;
+use crate::project::{self, cargo::Request};
 use crate::report::{Command, Report};
 
 /// What was typed.
@@ -34,7 +34,8 @@ use crate::report::{Command, Report};
 )]
 pub struct Args {
     /// Targets in Bazel's form: //... (all members), //path/..., //path:target; -//path/... takes
-    /// away. In a Bazel workspace, any pattern that Bazel knows
+    /// away. In a Bazel workspace, any pattern that Bazel knows; in a Buck2 project, targets of its own
+    /// cell
     #[arg(value_name = "PATTERN")]
     pub(super) patterns: Vec<String>,
 
@@ -157,15 +158,20 @@ impl Args {
     pub(super) fn is_whole(&self) -> bool {
         self.patterns == ["//..."] && !self.no_deps && self.since.is_none()
     }
+}
 
-    /// The file with the configuration, if there is one.
-    fn configuration(&self, folder: &Path) -> Option<PathBuf> {
-        match &self.config {
-            Some(path) => Some(folder.join(path)),
-            None if self.no_config => None,
-            None => config::find(folder, workspace(folder)),
-        }
+/// The file with the configuration, the named one or that of `folder`; nothing, if there is none.
+pub(super) fn configuration(named: Option<&Path>, none: bool, folder: &Path) -> Option<PathBuf> {
+    match named {
+        Some(path) => Some(folder.join(path)),
+        None if none => None,
+        None => config::find(folder, workspace(folder)),
     }
+}
+
+/// What it says.
+pub(super) fn config(file: Option<&Path>) -> anyhow::Result<Config> {
+    Ok(file.map_or_else(|| Ok(Config::default()), config::read)?)
 }
 
 /// The folder at which the search for a configuration ends: where the lock file, the workspace of a
@@ -248,13 +254,12 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
         bail!("no targets named: `svhcheck //...` checks every member of the workspace");
     }
     let folder = std::env::current_dir().context("cannot tell the current folder")?;
-    let configuration = args.configuration(&folder);
-    let config = configuration.as_deref().map(config::read).transpose();
-    let mut config = config?.unwrap_or_default();
+    let file = configuration(args.config.as_deref(), args.no_config, &folder);
+    let mut config = config(file.as_deref())?;
     let (mut settings, notes) = settings(args, &mut config)?;
     settings.since = args.since.clone().map(|revision| Since {
         revision,
-        configuration,
+        configuration: file,
     });
     if !args.quiet {
         for note in config.notes.iter().chain(&notes) {
@@ -271,6 +276,10 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
         quiet: args.quiet,
     };
     let request = args.system.request(&folder, cargo)?;
+    // Buck2 makes metadata by a hollow rlib.
+    if settings.engine == check::Engine::Free && matches!(request, project::Request::Buck2(_)) {
+        settings.strategies = vec![Strategy::Hollow];
+    }
     let interrupt = signals::watch()?;
     let progress = Progress::new(args.quiet);
     let report = match check::check(&request, &settings, &interrupt, &progress) {
@@ -351,7 +360,7 @@ fn settings(args: &Args, config: &mut Config) -> anyhow::Result<(Settings, Vec<S
 }
 
 /// The day on which svhcheck runs, in UTC.
-fn today() -> Day {
+pub(super) fn today() -> Day {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Day::of_unix_time(since.map_or(0, |own| own.as_secs()))
 }

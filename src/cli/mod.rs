@@ -15,6 +15,8 @@ mod levels;
 mod lints;
 mod manual;
 mod outputs;
+mod parity;
+mod probe;
 pub mod progress;
 mod report;
 pub mod shell;
@@ -52,13 +54,15 @@ struct Cli {
     #[command(flatten)]
     check: check::Args,
 
-    /// Colours in what people read; NO_COLOR and CLICOLOR_FORCE decide for `auto`, then the terminal
+    /// Colours in what people read: auto (as the terminal, NO_COLOR and CLICOLOR_FORCE have it),
+    /// always or never [default: auto]
     #[arg(
         long,
         global = true,
         value_enum,
         default_value = "auto",
         hide_default_value = true,
+        hide_possible_values = true,
         value_name = "WHEN"
     )]
     color: color::Color,
@@ -86,6 +90,10 @@ enum Command {
     Init(init::Args),
     /// Write down what is found now, so that only new findings fail
     Baseline(baseline::Args),
+    /// Ask a rustc which arguments and variables move an SVH
+    Probe(probe::Args),
+    /// Compare the two command lines of each crate in a pipelined Bazel build, without building
+    Parity(parity::Args),
     /// Print a shell's completions
     Completions(manual::Completions),
     /// Print the manual page
@@ -121,6 +129,8 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Explain(args)) => explain::run(&args, shell),
         Some(Command::Init(args)) => init::run(&args, shell),
         Some(Command::Baseline(args)) => baseline::run(args, shell),
+        Some(Command::Probe(args)) => probe::run(&args, shell),
+        Some(Command::Parity(args)) => parity::run(&args, shell),
         Some(Command::Completions(args)) => manual::completions(&args, shell),
         Some(Command::Man) => manual::page(shell),
     }

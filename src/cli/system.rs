@@ -8,7 +8,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use crate::check;
 use crate::project::detect::{self, System};
-use crate::project::{Request, bazel, cargo};
+use crate::project::{Request, bazel, buck2, cargo};
 
 /// What was typed about the build system.
 #[derive(Debug, ClapArgs)]
@@ -29,6 +29,10 @@ pub(super) struct SystemArgs {
     /// A flag for `bazel build`, such as --bazel-flag=--config=ci; once for each
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     bazel_flag: Vec<OsString>,
+
+    /// What a Buck2 build ran, as `buck2 log what-ran --format json` prints it; nothing is built then
+    #[arg(long, value_name = "FILE")]
+    what_ran: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,7 +56,7 @@ impl From<System> for BuildSystem {
 enum Engine {
     /// Compiles repeated here, in varied worlds
     Local,
-    /// What a pipelined Bazel build made twice by itself; nothing is compiled again
+    /// What a pipelined build of Bazel or Buck2 made twice by itself; nothing is compiled again
     Free,
 }
 
@@ -91,7 +95,9 @@ impl SystemArgs {
     /// The build to record in `folder`; `cargo` is what it would be if it is Cargo's.
     pub(super) fn request(&self, folder: &Path, cargo: cargo::Request) -> anyhow::Result<Request> {
         let detected = || detect::detect(folder).map(|(system, _)| system.into());
-        let system = self.build_system.or_else(detected);
+        // Only Buck2 has such a log.
+        let by_log = self.what_ran.as_ref().map(|_| BuildSystem::Buck2);
+        let system = self.build_system.or(by_log).or_else(detected);
         Ok(match system.unwrap_or(BuildSystem::Cargo) {
             BuildSystem::Cargo => {
                 if self.engine == Engine::Free {
@@ -116,9 +122,20 @@ impl SystemArgs {
                     quiet: cargo.quiet,
                 })
             }
-            BuildSystem::Buck2 => bail!(
-                "this is a Buck2 project, which this version cannot check; `--build-system bazel` or `--build-system cargo` takes it for another"
-            ),
+            BuildSystem::Buck2 => {
+                if !cargo.cargo_args.is_empty() {
+                    bail!(
+                        "what stands behind `--` is for Cargo, and this is a Buck2 project: `--build-system cargo` takes it for a workspace of Cargo"
+                    );
+                }
+                Request::Buck2(buck2::Request {
+                    folder: cargo.folder,
+                    patterns: cargo.patterns,
+                    what_ran: self.what_ran.clone(),
+                    deps: cargo.deps,
+                    quiet: cargo.quiet,
+                })
+            }
         })
     }
 }

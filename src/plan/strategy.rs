@@ -4,7 +4,7 @@
 //! line. Both SVHs of a pair must agree, or a build that runs the strategy meets E0460. Reasons and
 //! peers: `docs/strategies.md`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use super::{CommandLine, Edit, Stop, Trial};
 use crate::project::{Action, TargetKind};
@@ -238,8 +238,10 @@ pub fn pair(action: &Action, strategy: Strategy, edits: &SideEdits) -> Pair {
         row
     };
     let (mut metadata, mut full) = (edits.metadata.clone(), edits.full.clone());
-    // Cargo's build was recorded with it. A build that could not be takes another full side.
-    if row.unstable && action.layout.is_some() {
+    // Cargo's build was recorded with it, and Buck2's rules set it. Another build takes another full
+    // side.
+    let bootstrap = action.env.get(OsStr::new("RUSTC_BOOTSTRAP"));
+    if row.unstable && action.layout.is_some() && bootstrap.is_none_or(|own| own != "1") {
         for edits in [&mut metadata, &mut full] {
             edits.push(Edit::Env("RUSTC_BOOTSTRAP".into(), Some("1".into())));
         }

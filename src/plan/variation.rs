@@ -166,6 +166,16 @@ impl Variation {
             _ if pinned => return None,
             _ => {}
         }
+        let own = match self {
+            Self::Home => Some("HOME"),
+            Self::Tmpdir => Some("TMPDIR"),
+            Self::Locale => Some("LANG"),
+            Self::Timezone => Some("TZ"),
+            _ => None,
+        };
+        if own.is_some_and(|name| !action.is_reached_by(OsStr::new(name))) {
+            return None;
+        }
         let first = !setting.0.is_multiple_of(2);
         let either = |one: &str, two: &str| OsString::from(if first { one } else { two });
         let set = |pairs: &[(&str, OsString)]| {
@@ -377,7 +387,8 @@ fn env(action: &Action, change: bool) -> Vec<(OsString, Option<OsString>)> {
     let present = action.env.keys().cloned();
     let mut names: Vec<OsString> = Vec::new();
     for name in remote.chain(present) {
-        if inherited(action, &name) && !names.contains(&name) {
+        let free = inherited(action, &name) && action.is_reached_by(&name);
+        if free && !names.contains(&name) {
             names.push(name);
         }
     }

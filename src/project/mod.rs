@@ -4,6 +4,7 @@
 
 mod area;
 pub mod bazel;
+pub mod buck2;
 pub mod cargo;
 pub mod detect;
 pub mod directives;
@@ -66,6 +67,9 @@ pub struct Action {
     pub metadata: Option<SecondProcess>,
     /// How to leave the crate out of pipelining, where that is known.
     pub opt_out: Option<OptOut>,
+    /// Where the build clears the environment but for a list: that list. No other variable can reach
+    /// the compile.
+    pub lets_through: Option<&'static [&'static str]>,
 }
 
 /// How to leave a crate out of pipelining.
@@ -74,8 +78,9 @@ pub struct OptOut {
     /// What to write into the build's own files, and where.
     pub paste: String,
     /// How many programs, tests and macros link it together with another crate that was compiled
-    /// against it: with two SVHs of it, each of them fails with E0460.
-    pub breaks: usize,
+    /// against it: with two SVHs of it, each of them fails with E0460. `None` where the build does
+    /// not tell.
+    pub breaks: Option<usize>,
 }
 
 /// The other of two processes that made a crate.
@@ -96,6 +101,8 @@ pub enum Request {
     Cargo(cargo::Request),
     /// By Bazel.
     Bazel(bazel::Request),
+    /// By Buck2.
+    Buck2(buck2::Request),
 }
 
 /// Why a build could not be recorded.
@@ -107,6 +114,9 @@ pub enum RecordingError {
     /// By Bazel.
     #[error(transparent)]
     Bazel(#[from] bazel::BazelError),
+    /// By Buck2.
+    #[error(transparent)]
+    Buck2(#[from] buck2::Buck2Error),
 }
 
 /// Runs the build and returns its actions, those that the patterns choose.
@@ -114,6 +124,7 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, Recordi
     Ok(match request {
         Request::Cargo(request) => cargo::record(request, interrupt)?,
         Request::Bazel(request) => bazel::record(request, interrupt)?,
+        Request::Buck2(request) => buck2::record(request, interrupt)?,
     })
 }
 
@@ -124,7 +135,24 @@ impl Build {
     }
 }
 
+impl SecondProcess {
+    /// Whether it left codegen out, and so a hollow rlib; else it was ended at its metadata.
+    pub fn is_hollow(&self) -> bool {
+        let values = self.args.values("--unstable");
+        let names = ["no-codegen", "no_codegen"];
+        values
+            .iter()
+            .any(|own| names.iter().any(|name| own == name))
+    }
+}
+
 impl Action {
+    /// Whether a variable that is set around the build can reach the compile.
+    pub fn is_reached_by(&self, name: &OsStr) -> bool {
+        self.lets_through
+            .is_none_or(|list| list.iter().any(|own| name == *own) || self.env.contains_key(name))
+    }
+
     /// The files that it declared, absolute and without detours.
     pub fn declared_files(&self) -> BTreeSet<PathBuf> {
         let inputs = self.inputs.iter();

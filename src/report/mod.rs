@@ -12,6 +12,7 @@ pub mod markdown;
 pub mod sarif;
 mod words;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -248,14 +249,22 @@ pub struct Report {
     pub since: Option<Since>,
 }
 
-/// The order of findings: by crate; of one crate, what moves the SVH by itself before what an
-/// undeclared input moves, and factors in the order in which variations are listed.
-fn order(finding: &Finding) -> (&str, bool, usize, &str, &[String]) {
+/// The order of findings: by crate; of one crate, by level; what moves the SVH by itself before what
+/// an undeclared input moves, and factors in the order in which variations are listed.
+fn order(finding: &Finding) -> (&str, Reverse<Level>, bool, usize, &str, &[String]) {
     let factor = finding.factor.as_deref();
     let mut factors = variation::TABLE.iter().map(|(_, name, _)| Some(*name));
     let rank = factors.position(|own| own == factor).unwrap_or(usize::MAX);
     let inner = finding.lint.starts_with("svh-");
-    (&finding.krate, !inner, rank, &finding.lint, &finding.names)
+    let level = Reverse(finding.level);
+    (
+        &finding.krate,
+        level,
+        !inner,
+        rank,
+        &finding.lint,
+        &finding.names,
+    )
 }
 
 impl Report {

@@ -93,6 +93,13 @@ impl Args {
         &self.0
     }
 
+    /// The arguments that an option of this list took.
+    pub fn words(&self, option: &Opt<'_>) -> &[OsString] {
+        self.0
+            .get(option.at..option.at + option.len)
+            .unwrap_or_default()
+    }
+
     /// Every option in order, with its spelling resolved.
     pub fn options(&self) -> Vec<Opt<'_>> {
         let mut found = Vec::new();

@@ -17,6 +17,8 @@ pub struct Toolchain {
     pub sysroot: PathBuf,
     /// `rustc --version`, whole: the identity that rustc itself compares.
     pub version: String,
+    /// `rustc -vV`, whole.
+    pub about: String,
     /// Release number, such as 1.95.0.
     pub release: (u32, u32, u32),
     /// The host triple.
@@ -83,6 +85,7 @@ impl Toolchain {
             unstable: release.contains("nightly") || release.contains("dev"),
             rustc,
             sysroot,
+            about,
         })
     }
 }

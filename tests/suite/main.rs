@@ -10,6 +10,7 @@
 mod artifact;
 mod bazel;
 mod browser;
+mod buck2;
 mod check;
 mod diff;
 mod explain;
@@ -22,7 +23,9 @@ mod interrupt;
 mod levels;
 mod manual;
 mod oracle;
+mod parity;
 mod patterns;
+mod probe;
 mod record;
 mod reports;
 mod sandbox;

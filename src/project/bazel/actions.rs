@@ -319,7 +319,7 @@ fn resolved(path: PathBuf) -> PathBuf {
 }
 
 /// Labels of the main repository as users write them.
-fn plain_label(label: String) -> String {
+pub(super) fn plain_label(label: String) -> String {
     let main = label
         .strip_prefix("@@//")
         .or_else(|| label.strip_prefix("@//"));
@@ -378,7 +378,7 @@ impl Compile {
         let weight = weight.map(|meta| meta.len()).sum();
         let opt_out = (self.kind == TargetKind::Lib).then(|| OptOut {
             paste: opt_out(&self.label, self.member, &package),
-            breaks,
+            breaks: Some(breaks),
         });
         let Wrapped { program, args, env } = self.full.command;
         let declared_env: BTreeSet<OsString> = env.keys().cloned().collect();
@@ -414,6 +414,7 @@ impl Compile {
                 })
             }),
             opt_out,
+            lets_through: None,
             package,
             id,
         }

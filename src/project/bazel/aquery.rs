@@ -4,14 +4,18 @@
 //! Field numbers are those of `src/main/protobuf/analysis_v2.proto` in Bazel's source; only what is
 //! needed is declared, and fields that a later Bazel adds are skipped. Text is kept as bytes: Bazel
 //! passes arguments and paths on as they are.
+//!
+//! A graph that somebody saved may also be one message (`--output=proto`) or the same as JSON
+//! (`--output=jsonproto`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use prost::Message;
+use serde::{Deserialize, Deserializer};
 
 /// Longest message that is believed; Bazel splits its stream into one action and the like each.
 const LONGEST: u64 = 64 * 1024 * 1024;
@@ -28,6 +32,14 @@ pub enum GraphError {
     /// A message of another form.
     #[error("the action graph is not in the form of `analysis_v2.proto`: {0}")]
     Form(#[from] prost::DecodeError),
+    /// A saved graph cannot be read.
+    #[error("cannot read the action graph: {0}")]
+    Open(#[source] io::Error),
+    /// A saved graph in none of the three forms.
+    #[error(
+        "`{}` is no action graph: save one with `bazel aquery --output=streamed_proto` (or `proto`, `jsonproto`)", .0.display()
+    )]
+    Unknown(PathBuf),
     /// A number that nothing bears.
     #[error("the action graph names {what} {id}, which it does not hold")]
     Dangling {
@@ -41,7 +53,8 @@ pub enum GraphError {
     Endless(u32),
 }
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Container {
     #[prost(message, repeated, tag = "1")]
     artifacts: Vec<Artifact>,
@@ -50,40 +63,50 @@ struct Container {
     #[prost(message, repeated, tag = "3")]
     targets: Vec<Target>,
     #[prost(message, repeated, tag = "4")]
+    #[serde(rename = "depSetOfFiles")]
     dep_sets: Vec<DepSet>,
     #[prost(message, repeated, tag = "5")]
+    #[serde(rename = "configuration")]
     configurations: Vec<Configuration>,
     #[prost(message, repeated, tag = "8")]
     path_fragments: Vec<PathFragment>,
 }
 
-#[derive(Clone, Copy, PartialEq, Message)]
+#[derive(Clone, Copy, PartialEq, Message, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Artifact {
     #[prost(uint32, tag = "1")]
     id: u32,
     #[prost(uint32, tag = "2")]
+    #[serde(rename = "pathFragmentId")]
     path_fragment: u32,
 }
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Target {
     #[prost(uint32, tag = "1")]
     id: u32,
     #[prost(bytes = "vec", tag = "2")]
+    #[serde(deserialize_with = "text")]
     label: Vec<u8>,
 }
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct DepSet {
     #[prost(uint32, tag = "1")]
     id: u32,
     #[prost(uint32, repeated, tag = "2")]
+    #[serde(rename = "transitiveDepSetIds")]
     transitive: Vec<u32>,
     #[prost(uint32, repeated, tag = "3")]
+    #[serde(rename = "directArtifactIds")]
     direct: Vec<u32>,
 }
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Configuration {
     #[prost(uint32, tag = "1")]
     id: u32,
@@ -91,41 +114,54 @@ struct Configuration {
     mnemonic: String,
 }
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct PathFragment {
     #[prost(uint32, tag = "1")]
     id: u32,
     #[prost(bytes = "vec", tag = "2")]
+    #[serde(deserialize_with = "text")]
     label: Vec<u8>,
     #[prost(uint32, tag = "3")]
+    #[serde(rename = "parentId")]
     parent: u32,
 }
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Pair {
     #[prost(bytes = "vec", tag = "1")]
+    #[serde(deserialize_with = "text")]
     key: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
+    #[serde(deserialize_with = "text")]
     value: Vec<u8>,
 }
 
 /// One action, as Bazel plans it. (What `aquery` shows inlines parameter files.)
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Command {
     #[prost(uint32, tag = "1")]
+    #[serde(rename = "targetId")]
     target: u32,
     /// What kind of action: `Rustc`, `RustcMetadata`, `CargoBuildScriptRun`.
     #[prost(string, tag = "4")]
     pub mnemonic: String,
     #[prost(uint32, tag = "5")]
+    #[serde(rename = "configurationId")]
     configuration: u32,
     #[prost(bytes = "vec", repeated, tag = "6")]
+    #[serde(deserialize_with = "texts")]
     arguments: Vec<Vec<u8>>,
     #[prost(message, repeated, tag = "7")]
+    #[serde(rename = "environmentVariables")]
     environment: Vec<Pair>,
     #[prost(uint32, repeated, tag = "8")]
+    #[serde(rename = "inputDepSetIds")]
     inputs: Vec<u32>,
     #[prost(uint32, repeated, tag = "9")]
+    #[serde(rename = "outputIds")]
     outputs: Vec<u32>,
 }
 
@@ -181,6 +217,30 @@ impl Graph {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
             graph.add(Container::decode(message.as_slice())?);
+        }
+        Ok(graph)
+    }
+
+    /// Reads a graph that was saved in any of Bazel's three forms.
+    pub fn open(path: &Path) -> Result<Self, GraphError> {
+        let bytes = fs_err::read(path).map_err(GraphError::Open)?;
+        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+        let json = || serde_json::from_slice(&bytes).ok();
+        let whole = match first {
+            Some(b'{') => json(),
+            _ => None,
+        };
+        let mut graph = Self::default();
+        if let Some(whole) = whole {
+            graph.add(whole);
+        } else if let Ok(streamed) = Self::read(bytes.as_slice()) {
+            graph = streamed;
+        } else if let Ok(whole) = Container::decode(bytes.as_slice()) {
+            graph.add(whole);
+        }
+        // Of other files, some can be read as a graph in which nothing is known.
+        if graph.actions.is_empty() && graph.artifacts.is_empty() {
+            return Err(GraphError::Unknown(path.to_owned()));
         }
         Ok(graph)
     }
@@ -262,6 +322,16 @@ impl Graph {
         }
         Ok(parts.into_iter().rev().collect())
     }
+}
+
+/// Text of JSON as the bytes that the other forms hold.
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    Ok(String::deserialize(from)?.into_bytes())
+}
+
+fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<u8>>, D::Error> {
+    let list = Vec::<String>::deserialize(from)?;
+    Ok(list.into_iter().map(String::into_bytes).collect())
 }
 
 /// The length before a message; `None` at the end of the stream.
@@ -431,6 +501,41 @@ pub(super) mod tests {
             graph.inputs(&graph.actions[0]),
             Err(GraphError::Endless(_))
         ));
+    }
+
+    #[test]
+    fn a_saved_graph_is_read_in_each_form() {
+        let folder = tempfile::tempdir().unwrap();
+        let save = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let whole = container(vec![set(1, &[], &[1])]);
+        let json = r#"{
+            "artifacts": [{"id": 1, "pathFragmentId": 1}, {"id": 3, "pathFragmentId": 3}],
+            "actions": [{"targetId": 1, "mnemonic": "Rustc", "inputDepSetIds": [1], "outputIds": [3],
+                "arguments": ["rustc"], "environmentVariables": [{"key": "A"}], "later": {}}],
+            "targets": [{"id": 1, "label": "//a:a"}],
+            "depSetOfFiles": [{"id": 1, "directArtifactIds": [1]}],
+            "pathFragments": [{"id": 1, "label": "x", "parentId": 2}, {"id": 2, "label": "folder"},
+                {"id": 3, "label": "y", "parentId": 2}]
+        }"#;
+        for path in [
+            save("streamed", &stream(std::slice::from_ref(&whole))),
+            save("whole", &whole.encode_to_vec()),
+            save("json", json.as_bytes()),
+        ] {
+            let graph = Graph::open(&path).unwrap();
+            let action = &graph.actions[0];
+            assert_eq!(graph.label(action).unwrap(), "//a:a", "{path:?}");
+            let inputs = graph.inputs(action).unwrap();
+            assert_eq!(inputs, [PathBuf::from("folder/x")].into(), "{path:?}");
+        }
+        for bytes in [&b""[..], b"{}", b"{\"actions\": 1}", b"hello", b"\x00"] {
+            let path = save("other", bytes);
+            assert!(matches!(Graph::open(&path), Err(GraphError::Unknown(_))));
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod actions;
 pub mod aquery;
 mod command;
 mod events;
+pub mod pairs;
 mod scripts;
 #[cfg(test)]
 mod tests;

@@ -81,6 +81,7 @@ impl Script {
             layout: Some(layout),
             metadata: None,
             opt_out: None,
+            lets_through: None,
             ..crate_action.clone()
         })
     }

@@ -155,6 +155,27 @@ pub(super) fn unwrap(
     })
 }
 
+/// Parts a command, without a look at any file: what the wrapper is told, sorted and without its
+/// plumbing, and what it runs. `None` for what is no command of the wrapper.
+pub(super) fn split(command: Vec<OsString>) -> Option<(Vec<OsString>, VecDeque<OsString>)> {
+    let mut rest: VecDeque<OsString> = command.into();
+    rest.pop_front()?;
+    let mut told = Vec::new();
+    loop {
+        let word = rest.pop_front()?;
+        if word == "--" {
+            break;
+        }
+        if word.to_str().is_some_and(|word| PLUMBING.contains(&word)) {
+            rest.pop_front()?;
+        } else {
+            told.push(word);
+        }
+    }
+    told.sort();
+    Some((told, rest))
+}
+
 /// What a substitution's value stands for. In the wrapper's own words, `${exec_root}` and
 /// `${output_base}` are where the working folder lies; ours is laid out as Bazel's is.
 fn place(value: &OsStr, folder: &Path) -> OsString {

@@ -202,6 +202,7 @@ pub(super) fn action(
         layout: None,
         metadata: None,
         opt_out: None,
+        lets_through: None,
     })
 }
 
