@@ -15,6 +15,19 @@ const NOT_RUN: &[(&str, &str)] = &[
         "tests/suite/diff.rs compares two builds",
     ),
     (
+        "svhcheck //... --what-ran ran.jsonl",
+        "needs Buck2; tests/suite/buck2.rs reads saved logs",
+    ),
+    (
+        "svhcheck probe [--rustc PATH] [--jobs N] [--format human|json]",
+        "a synopsis",
+    ),
+    ("svhcheck parity //...", "needs Bazel"),
+    (
+        "svhcheck parity --aquery graph.pb",
+        "needs the saved action graph of a Bazel build",
+    ),
+    (
         "svhcheck verify bazel-bin/app/libapp.rlib bazel-bin/lib",
         "needs the output tree of a Bazel build; tests/suite/verify.rs imitates one",
     ),
