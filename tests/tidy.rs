@@ -92,7 +92,7 @@ fn modules_import_only_from_lower_layers() {
             .next()
             .unwrap()
             .to_owned();
-        if ["main", "lib"].contains(&module.as_str()) {
+        if ["main", "lib", "bin"].contains(&module.as_str()) {
             continue;
         }
         let Some(own) = layer_of(&module) else {

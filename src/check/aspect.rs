@@ -36,7 +36,7 @@ pub fn check_action(
         .find(|own| own.kind == TargetKind::NoMetadata);
     let report = match program {
         Some(program) => without_metadata(&program.id, settings),
-        None => super::check_build(&build, settings, interrupt, &Silent)?,
+        None => super::check_build(build, None, settings, interrupt, &Silent)?,
     };
     Ok(ActionReport {
         made: own.made.clone(),
@@ -72,6 +72,7 @@ fn without_metadata(id: &str, settings: &Settings) -> Report {
         },
         summary: Summary::default(),
         command: None,
+        since: None,
     };
     report.finish();
     report

@@ -16,6 +16,7 @@ mod policy;
 pub mod remote;
 mod scripts;
 mod sides;
+mod since;
 mod traced;
 mod undeclared;
 mod verdict;
@@ -35,6 +36,7 @@ use crate::lint::levels::{CrateGlob, Levels};
 use crate::lint::offenders::{self, Offender};
 use crate::plan::strategy::{SideEdits, Strategy};
 use crate::plan::variation::Variation;
+use crate::project::git::GitError;
 use crate::project::{self, Action, Build, RecordingError};
 use crate::replay::{self, ReplayError, Replayer};
 use crate::report::{self, CrateVerdict, Enforced, NotChecked, Report, Summary, json};
@@ -82,6 +84,17 @@ pub struct Settings {
     pub offenders: Vec<Offender>,
     /// Files that the user declares, although the build does not.
     pub inputs: Vec<Inputs>,
+    /// Check only what can have changed since then.
+    pub since: Option<Since>,
+}
+
+/// What `--since` asks for.
+#[derive(Debug, Clone)]
+pub struct Since {
+    /// The git revision, as it was typed.
+    pub revision: String,
+    /// The configuration that holds, if there is one: another one may judge otherwise.
+    pub configuration: Option<PathBuf>,
 }
 
 /// Files that crates may read although the build does not declare them.
@@ -124,6 +137,14 @@ pub enum CheckError {
     /// Interrupted before there was anything to report.
     #[error("interrupted")]
     Interrupted,
+    /// Of other build systems' builds nothing is known of another time.
+    #[error(
+        "`--since` needs a Cargo build: leave it out, or check the workspace with `--build-system cargo`"
+    )]
+    SinceCargo,
+    /// git does not tell what changed.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// The compiler lacks what a strategy needs.
     #[error(
         "`{strategy}` needs rustc 1.{since} or newer, and this is {version}; leave it out with `--strategies`"
@@ -196,23 +217,34 @@ pub fn check(
     interrupt: &Interrupt,
     events: &dyn Events,
 ) -> Result<Report, CheckError> {
+    // A revision that is not there is told before a long build.
+    let since = settings.since.as_ref();
+    let since = since.map(|own| since::Scope::open(request, own, interrupt));
+    let since = since.transpose();
+    let since = since.map_err(|error| unless_interrupted(error, interrupt))?;
     let build = project::record(request, interrupt);
-    let build = build.map_err(|error| unrecorded(error, interrupt))?;
-    check_build(&build, settings, interrupt, events)
+    let build = build.map_err(|error| unless_interrupted(error.into(), interrupt))?;
+    check_build(build, since, settings, interrupt, events)
 }
 
-/// Why there is no recorded build: an interrupt breaks whatever runs.
-fn unrecorded(error: impl Into<RecordingError>, interrupt: &Interrupt) -> CheckError {
+/// What an interrupt ends seems to have failed.
+fn unless_interrupted(error: CheckError, interrupt: &Interrupt) -> CheckError {
     if interrupt.is_set() {
         CheckError::Interrupted
     } else {
-        error.into().into()
+        error
     }
 }
 
-/// Checks the crates of a recorded build.
+/// Why there is no recorded build.
+fn unrecorded(error: impl Into<RecordingError>, interrupt: &Interrupt) -> CheckError {
+    unless_interrupted(error.into().into(), interrupt)
+}
+
+/// Checks the crates of a recorded build, or those in the scope of `--since`.
 fn check_build(
-    build: &Build,
+    mut build: Build,
+    since: Option<since::Scope>,
     settings: &Settings,
     interrupt: &Interrupt,
     events: &dyn Events,
@@ -231,19 +263,23 @@ fn check_build(
         });
     }
     let tracer = replay::can_trace(&toolchain.rustc, &first.env);
+    let since = since.map(|own| own.narrow(&mut build, settings, interrupt));
+    let since = since.transpose();
+    let since = since.map_err(|error| unless_interrupted(error, interrupt))?;
     let tracer = tracer
         .map(|()| ModuleCache::new())
         .map_err(|error| error.to_string());
     let possible = tracer.as_ref().map(|_| ()).map_err(String::as_str);
     let chosen = policy::choose(settings.sandbox, possible)?;
-    events.recorded(build);
+    events.recorded(&build);
     events.counted(build.wanted().count());
     let bench = Bench {
-        build,
+        build: &build,
         toolchain: &toolchain,
         settings,
         tracer: &tracer,
         chosen: &chosen,
+        since,
     };
     let judged = bench.judge_all(interrupt, events)?;
     events.finished();
@@ -259,6 +295,8 @@ struct Bench<'a> {
     tracer: &'a Result<ModuleCache, String>,
     /// What confines runs.
     chosen: &'a policy::Chosen,
+    /// What `--since` left to do.
+    since: Option<since::Narrowed>,
 }
 
 impl Bench<'_> {
@@ -368,6 +406,7 @@ impl Bench<'_> {
                 ..Summary::default()
             },
             command: Some(self.settings.command.clone()),
+            since: self.since.as_ref().map(|own| own.report.clone()),
         };
         for (verdict, findings) in infection::spread(self.build, judged) {
             report.crates.push(verdict);
@@ -425,6 +464,10 @@ impl Bench<'_> {
         if let Some(why) = &self.chosen.why {
             let what = format!("containment beyond `{}`", self.chosen.mechanism);
             found.push(entry(&what, why));
+        }
+        if let Some(own) = &self.since {
+            let why = own.why_skipped();
+            found.extend(own.skipped.iter().map(|id| entry(id, &why)));
         }
         if !self.settings.vary.contains(&Variation::BuildPath) {
             let why = "varied only for crates that ask for their place; `--vary default,build-path` does it for all";

@@ -48,6 +48,7 @@ pub fn parity(
             "nothing was built: only arguments and variables were compared; `svhcheck //...` compiles",
         )],
         summary: Summary::default(),
+        since: None,
         command: None,
     };
     for label in &pairs.whole {

@@ -289,6 +289,7 @@ impl Bench<'_> {
             },
             summary: Summary::default(),
             command: Some(self.settings.command.clone()),
+            since: None,
         };
         for (verdict, findings) in infection::infect(&direct, said) {
             report.crates.push(verdict);

@@ -15,7 +15,7 @@ use super::shell::Shell;
 use super::signals;
 use super::system::{Engine, SystemArgs};
 use super::trace::sandbox::Wish;
-use crate::check::{self, CheckError, Inputs, Settings, aspect};
+use crate::check::{self, CheckError, Inputs, Settings, Since, aspect};
 use crate::config::baseline::Baseline;
 use crate::config::{self, Config};
 use crate::lint::levels::{Day, Levels};
@@ -62,6 +62,11 @@ pub struct Args {
     /// Take crates without macro and build script for safe, and compile only the others again
     #[arg(long)]
     triage: bool,
+
+    /// Check only crates whose compile can have changed since a git revision, and what depends on
+    /// them
+    #[arg(long, value_name = "REV", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    since: Option<String>,
 
     /// Judge dependencies from registries, git and paths too (the default)
     #[arg(long, overrides_with = "no_deps")]
@@ -156,18 +161,22 @@ fn variations_help() -> clap::builder::PossibleValuesParser {
 impl Args {
     /// Whether all crates of the workspace and all that they depend on are checked.
     pub(super) fn is_whole(&self) -> bool {
-        self.patterns == ["//..."] && !self.no_deps
+        self.patterns == ["//..."] && !self.no_deps && self.since.is_none()
     }
 }
 
-/// What the configuration says, the named one or that of `folder`; nothing, if there is none.
-pub(super) fn config(named: Option<&Path>, none: bool, folder: &Path) -> anyhow::Result<Config> {
-    let found = match named {
-        Some(path) => Some(path.to_owned()),
+/// The file with the configuration, the named one or that of `folder`; nothing, if there is none.
+pub(super) fn configuration(named: Option<&Path>, none: bool, folder: &Path) -> Option<PathBuf> {
+    match named {
+        Some(path) => Some(folder.join(path)),
         None if none => None,
         None => config::find(folder, workspace(folder)),
-    };
-    Ok(found.map_or_else(|| Ok(Config::default()), |path| config::read(&path))?)
+    }
+}
+
+/// What it says.
+pub(super) fn config(file: Option<&Path>) -> anyhow::Result<Config> {
+    Ok(file.map_or_else(|| Ok(Config::default()), config::read)?)
 }
 
 /// The folder at which the search for a configuration ends: where the lock file, the workspace of a
@@ -250,8 +259,13 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
         bail!("no targets named: `svhcheck //...` checks every member of the workspace");
     }
     let folder = std::env::current_dir().context("cannot tell the current folder")?;
-    let mut config = config(args.config.as_deref(), args.no_config, &folder)?;
+    let file = configuration(args.config.as_deref(), args.no_config, &folder);
+    let mut config = config(file.as_deref())?;
     let (mut settings, notes) = settings(args, &mut config)?;
+    settings.since = args.since.clone().map(|revision| Since {
+        revision,
+        configuration: file,
+    });
     if !args.quiet {
         for note in config.notes.iter().chain(&notes) {
             shell.note(note);
@@ -368,6 +382,7 @@ fn settings(args: &Args, config: &mut Config) -> anyhow::Result<(Settings, Vec<S
         inputs: inputs
             .map(|(krate, files)| Inputs { krate, files })
             .collect(),
+        since: None,
     };
     Ok((settings, notes))
 }
@@ -393,6 +408,9 @@ fn command(args: &Args) -> Command {
     }
     if args.no_deps {
         options.push("--no-deps".to_owned());
+    }
+    if let Some(revision) = &args.since {
+        options.push(format!("--since={revision}"));
     }
     let edits = [
         ("--metadata-env", &args.metadata_env),

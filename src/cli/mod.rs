@@ -5,6 +5,7 @@
 
 mod baseline;
 pub mod check;
+mod color;
 mod diff;
 pub mod exit;
 mod explain;
@@ -12,6 +13,7 @@ mod init;
 mod inspect;
 mod levels;
 mod lints;
+mod manual;
 mod outputs;
 mod parity;
 mod probe;
@@ -54,6 +56,20 @@ struct Cli {
 
     #[command(flatten)]
     check: check::Args,
+
+    #[expect(clippy::doc_markdown, reason = "help has no Markdown")]
+    /// Colours in what people read: auto (as the terminal, NO_COLOR and CLICOLOR_FORCE have it),
+    /// always or never [default: auto]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_name = "WHEN"
+    )]
+    color: color::Color,
 }
 
 /// One variant per command; the work is in the file of the same name. Without one, targets are
@@ -88,6 +104,10 @@ enum Command {
     Probe(probe::Args),
     /// Compare the two command lines of each crate in a pipelined Bazel build, without building
     Parity(parity::Args),
+    /// Print a shell's completions
+    Completions(manual::Completions),
+    /// Print the manual page
+    Man,
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -100,6 +120,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return shell.clap(&error),
     };
+    shell.color(cli.color);
     match dispatch(cli, &mut shell) {
         Ok(exit) => exit.into(),
         Err(error) => shell.error(&error),
@@ -122,6 +143,8 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Baseline(args)) => baseline::run(args, shell),
         Some(Command::Probe(args)) => probe::run(&args, shell),
         Some(Command::Parity(args)) => parity::run(&args, shell),
+        Some(Command::Completions(args)) => manual::completions(&args, shell),
+        Some(Command::Man) => manual::page(shell),
     }
 }
 

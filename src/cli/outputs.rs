@@ -14,7 +14,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, value_parser};
 use super::shell::Shell;
 use crate::report::Report;
 use crate::report::format::{self, Format};
-use crate::report::human::Detail;
+use crate::report::human::{self, Detail};
 
 /// What was typed: each format with its file, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,10 +70,11 @@ impl Outputs {
         let format = to_stdout
             .next()
             .map_or(Format::Human, |(format, _)| *format);
-        let text = format.render(report, detail);
         if format == Format::Human {
+            let text = human::render(report, detail, Shell::width());
             shell.out().write_all(text.as_bytes())?;
         } else {
+            let text = format.render(report, detail);
             shell.raw(text.as_bytes())?;
         }
         Ok(())

@@ -110,7 +110,8 @@ fn compare(args: &Args, shell: &mut Shell, interrupt: &Interrupt) -> anyhow::Res
 /// What the configuration and the command line say of levels.
 fn levels(args: &Args, shell: &mut Shell) -> anyhow::Result<Levels> {
     let folder = std::env::current_dir().context("cannot tell the current folder")?;
-    let config = check::config(args.config.as_deref(), args.no_config, &folder)?;
+    let file = check::configuration(args.config.as_deref(), args.no_config, &folder);
+    let config = check::config(file.as_deref())?;
     let (typed, notes) = args.levels.rules()?;
     if !args.quiet {
         for note in config.notes.iter().chain(&notes) {

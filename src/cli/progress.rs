@@ -1,15 +1,20 @@
-//! The progress bar: crates done, crates in flight, time left. Only on a terminal.
+//! Progress: crates done, crates in flight, time left. A bar on a terminal; elsewhere a line now and
+//! then, so that a log shows that something goes on.
 
 use std::collections::BTreeSet;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::bytes::Escaped;
 use crate::check::Events;
 use crate::project::Build;
 use crate::report::CrateVerdict;
+
+/// Shortest time between two lines.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows a check's events.
 #[derive(Debug)]
@@ -17,10 +22,12 @@ pub struct Progress {
     bar: ProgressBar,
     flying: Mutex<BTreeSet<String>>,
     notes: Mutex<Vec<String>>,
+    /// When the last line was written, if lines are.
+    lines: Option<Mutex<Instant>>,
 }
 
 impl Progress {
-    /// A bar on standard error; invisible with `quiet`, and where standard error is no terminal.
+    /// A bar on standard error, or lines where it is no terminal; nothing with `quiet`.
     pub fn new(quiet: bool) -> Self {
         let target = if quiet {
             ProgressDrawTarget::hidden()
@@ -31,6 +38,7 @@ impl Progress {
             bar: ProgressBar::with_draw_target(None, target),
             flying: Mutex::default(),
             notes: Mutex::default(),
+            lines: (!quiet && !io::stderr().is_terminal()).then(|| Mutex::new(Instant::now())),
         }
     }
 
@@ -45,6 +53,19 @@ impl Progress {
     /// Takes the bar off the screen.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+
+    /// Writes a line if it is time for one.
+    fn line(&self) {
+        let Some(last) = &self.lines else { return };
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+        if last.elapsed() >= LINE_EVERY && done < all {
+            *last = Instant::now();
+            let left = HumanDuration(self.bar.eta());
+            // Nothing is left to tell the user if standard error itself is gone.
+            let _ = writeln!(io::stderr(), "    Checking {done}/{all}, {left} left");
+        }
     }
 
     fn flying(&self, change: impl FnOnce(&mut BTreeSet<String>)) {
@@ -88,6 +109,7 @@ impl Events for Progress {
             flying.remove(&verdict.id);
         });
         self.bar.inc(1);
+        self.line();
     }
 
     fn finished(&self) {

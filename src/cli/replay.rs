@@ -78,6 +78,7 @@ pub(super) fn action(args: ActionArgs) -> anyhow::Result<Exit> {
         // Bazel counts an action as one processor.
         jobs: 1,
         triage: false,
+        since: None,
         sandbox: None,
         command: Command::default(),
         levels: Levels::new(Vec::new(), Vec::new(), today()),
@@ -104,7 +105,7 @@ pub(super) fn verdict(args: &VerdictArgs, shell: &mut Shell) -> anyhow::Result<E
     let read: ActionReport = serde_json::from_slice(&bytes)
         .with_context(|| format!("{} is no report", args.report.display()))?;
     if read.report.denied() {
-        let text = human::render(&read.report, Detail::Quiet);
+        let text = human::render(&read.report, Detail::Quiet, human::WIDTH);
         shell.out().write_all(text.as_bytes())?;
         return Ok(Exit::Findings);
     }

@@ -5,8 +5,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::color::Color;
 use super::exit::Exit;
 use crate::bytes::Escaped;
+use crate::report::human;
 
 /// The two output streams. Colours are dropped where the stream is not a terminal.
 #[derive(Debug)]
@@ -19,9 +21,27 @@ impl Shell {
     /// The process's own standard streams.
     pub fn new() -> Self {
         Self {
-            out: anstream::AutoStream::auto(io::stdout()),
-            err: anstream::AutoStream::auto(io::stderr()),
+            out: anstream::AutoStream::new(io::stdout(), Color::Auto.into()),
+            err: anstream::AutoStream::new(io::stderr(), Color::Auto.into()),
         }
+    }
+
+    /// Decides about colours for both streams.
+    pub fn color(&mut self, color: Color) {
+        self.out = anstream::AutoStream::new(io::stdout(), color.into());
+        self.err = anstream::AutoStream::new(io::stderr(), color.into());
+    }
+
+    /// Columns for text that people read: those of the terminal, or what `COLUMNS` says.
+    pub fn width() -> usize {
+        let named = std::env::var("COLUMNS").ok();
+        let named = named.and_then(|own| own.parse().ok());
+        let real = || {
+            let size = terminal_size::terminal_size_of(io::stdout())?;
+            Some(usize::from(size.0.0))
+        };
+        let width = named.or_else(real).unwrap_or(human::WIDTH);
+        width.clamp(human::NARROWEST, human::WIDTH)
     }
 
     /// Where results go. Wrap in a `BufWriter` for anything long.

@@ -138,9 +138,10 @@ impl Levels {
     /// Sets the level of each finding.
     pub fn apply<'a>(&self, findings: impl IntoIterator<Item = &'a mut Finding>) {
         for finding in findings {
-            let (level, source) = self.judge(finding);
+            let (level, source, accepted) = self.judge(finding);
             finding.level = level;
             finding.level_source = source;
+            finding.accepted = accepted;
         }
     }
 
@@ -166,7 +167,8 @@ impl Levels {
         level > Level::Allow && !source.ends_with(DEFAULT)
     }
 
-    fn judge(&self, finding: &Finding) -> (Level, String) {
+    /// The level, who set it, and who accepts the fault.
+    fn judge(&self, finding: &Finding) -> (Level, String, Option<String>) {
         let page = self.pages.iter().find(|page| page.id == finding.lint);
         // A lint that is allowed by default speaks of hazards, and whoever raises it wants to see
         // them. What did no harm is no fault of the others.
@@ -174,11 +176,13 @@ impl Levels {
             return (
                 Level::Allow,
                 format!("{} because it is harmless so far", Level::Allow),
+                None,
             );
         }
         let (level, mut source) = self.of(&finding.lint, &finding.krate);
         if let Some(why) = finding.aside.filter(|_| source.ends_with(DEFAULT)) {
-            return (Level::Allow, format!("{} because {why}", Level::Allow));
+            let source = format!("{} because {why}", Level::Allow);
+            return (Level::Allow, source, None);
         }
         let known = self
             .allowed
@@ -193,12 +197,13 @@ impl Levels {
                     );
                 }
                 _ => {
-                    let source = format!("{} because {}: {}", Level::Allow, own.source, own.reason);
-                    return (Level::Allow, source);
+                    let accepted = format!("{}: {}", own.source, own.reason);
+                    let source = format!("{} because {accepted}", Level::Allow);
+                    return (Level::Allow, source, Some(accepted));
                 }
             }
         }
-        (level, source)
+        (level, source, None)
     }
 
     /// Why `name` is no lint or group, if it is none.

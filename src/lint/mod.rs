@@ -269,6 +269,9 @@ pub struct Finding {
     /// Who set the level, as `deny because svhcheck.toml:12`.
     #[serde(default)]
     pub level_source: String,
+    /// Who lets it pass, and why, where it is known and accepted: a baseline, an `[[allow]]` entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<String>,
     /// Where in the culprit's own source to look, as `src/lib.rs:42 iterates a HashMap`.
     #[serde(default)]
     pub hints: Vec<String>,
@@ -295,6 +298,7 @@ impl Finding {
             help: String::new(),
             trace: Vec::new(),
             level_source: String::new(),
+            accepted: None,
             hints: Vec::new(),
             aside: None,
         }

@@ -8,6 +8,7 @@ pub mod buck2;
 pub mod cargo;
 pub mod detect;
 pub mod directives;
+pub mod git;
 pub mod layout;
 pub mod pattern;
 pub mod recorded;
@@ -246,6 +247,9 @@ pub struct Build {
     pub scripts: Vec<Action>,
     /// Build scripts of which no run is known, as (label, why), sorted.
     pub unseen_scripts: Vec<(String, String)>,
+    /// The compiles of build scripts of the packages of `actions`, under the package's name and
+    /// version: nothing is compared of them, but what they read decides what the script does.
+    pub script_compiles: Vec<Action>,
     /// Targets of the build that are not judged, as (label, why), sorted: most have no metadata.
     pub without_metadata: Vec<(String, String)>,
     /// Where replays may write: exists, is empty, on the file system of the build's outputs.

@@ -43,7 +43,7 @@ pub const TABLE: &[Row] = &[
         format: Format::Human,
         name: "human",
         about: "for a terminal",
-        render: human::render,
+        render: |report, detail| human::render(report, detail, human::WIDTH),
     },
     Row {
         format: Format::Json,

@@ -31,27 +31,45 @@ fn escaped(text: &str) -> String {
 const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[1;33m";
 const GREEN: &str = "\x1b[1;32m";
-/// Source lines are cut to this many columns, however wide the terminal: a report does not depend on
-/// where it is read.
-const SNIPPET_WIDTH: usize = 120;
+
+/// Most columns of a line, where nothing is known of the terminal or it is wider.
+pub const WIDTH: usize = 120;
+/// Below this, lines are left to the terminal to break.
+pub const NARROWEST: usize = 60;
 
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
 
-/// The whole report.
-pub fn render(report: &Report, detail: Detail) -> String {
+/// The whole report, in lines of `width` columns. What cannot be broken may be longer: paths, a
+/// macro's own lines, tables.
+pub fn render(report: &Report, detail: Detail, width: usize) -> String {
     let mut out = String::new();
-    let written = write_report(&mut out, report, detail);
+    let written = write_report(&mut out, report, detail, width);
     written.expect("writing to a string does not fail");
     out
 }
 
-fn write_report(out: &mut String, report: &Report, detail: Detail) -> std::fmt::Result {
+/// Breaks `text` between words, so that no line is longer than `width`.
+fn wrapped(text: &str, width: usize) -> String {
+    let options = textwrap::Options::new(width)
+        .break_words(false)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+    textwrap::fill(text, options)
+}
+
+fn write_report(
+    out: &mut String,
+    report: &Report,
+    detail: Detail,
+    width: usize,
+) -> std::fmt::Result {
     // What fails the check comes first, what follows from it after it.
     for level in [Level::Deny, Level::Warn] {
         if level == Level::Deny || detail != Detail::Quiet {
             for finding in report.findings.iter().filter(|own| own.level == level) {
-                write_finding(out, finding)?;
+                write_finding(out, finding, width)?;
             }
         }
     }
@@ -59,13 +77,16 @@ fn write_report(out: &mut String, report: &Report, detail: Detail) -> std::fmt::
         write_crates(out, report)?;
     }
     if detail != Detail::Quiet {
+        write_since(out, report, detail)?;
         write_table(out, report)?;
-        write_not_checked(out, &report.not_checked, detail)?;
+        write_not_checked(out, &report.not_checked, detail, width)?;
+        let (rustc, sandbox) = (&report.rustc, &report.sandbox.mechanism);
+        writeln!(out, "{}; sandbox: {}", escaped(rustc), escaped(sandbox))?;
     }
-    write_last_line(out, report)
+    write_last_line(out, report, width)
 }
 
-fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
+fn write_finding(out: &mut String, finding: &Finding, width: usize) -> std::fmt::Result {
     let level = match finding.level {
         Level::Deny => Said::ERROR,
         Level::Warn => Said::WARNING,
@@ -76,16 +97,30 @@ fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
         .primary_title(title)
         .id(escaped(&finding.lint))
         .elements(snippets(finding));
+    // The renderer sets ` = LABEL: ` before a text, behind the line numbers of the snippets, and
+    // continues it in the same column.
+    let numbers = snippet_lines(finding)
+        .max()
+        .map_or(0, |own| own.to_string().len());
+    let fit = |label: &str, text: &str| {
+        let lead = numbers + " = : ".len() + label.len();
+        wrapped(text, width.saturating_sub(lead).max(NARROWEST / 2))
+    };
     for (label, text) in notes(finding) {
+        let text = match label {
+            WRITES => text,
+            _ => fit(label, &text),
+        };
         group = group.element(Said::NOTE.with_name(label).message(text));
     }
-    group = group.element(Said::HELP.message(escaped(&finding.help)));
+    let help = fit("help", &escaped(&finding.help));
+    group = group.element(Said::HELP.message(help));
     // That the default holds is no news.
     if finding.level_source.contains(" because ") {
-        let source = escaped(&finding.level_source);
+        let source = fit("level", &escaped(&finding.level_source));
         group = group.element(Said::NOTE.with_name("level").message(source));
     }
-    let renderer = Renderer::styled().term_width(SNIPPET_WIDTH);
+    let renderer = Renderer::styled().term_width(width);
     writeln!(out, "{}\n", renderer.render(&[group]))
 }
 
@@ -126,6 +161,17 @@ fn snippets(finding: &Finding) -> Vec<Snippet<'_, Annotation<'_>>> {
     invocation.into_iter().chain(culprit).collect()
 }
 
+/// The lines that are shown of sources.
+fn snippet_lines(finding: &Finding) -> impl Iterator<Item = usize> {
+    let invocation = finding.expansion.as_ref();
+    let invocation = invocation.and_then(|own| own.source.as_ref());
+    let culprit = finding.culprit.as_ref().and_then(|own| own.source.as_ref());
+    invocation.into_iter().chain(culprit).map(|own| own.line)
+}
+
+/// The label of lines that are shown as they are.
+const WRITES: &str = "writes";
+
 /// What stands below the title, label and text.
 fn notes(finding: &Finding) -> Vec<(&'static str, String)> {
     let mut notes = Vec::new();
@@ -146,10 +192,13 @@ fn notes(finding: &Finding) -> Vec<(&'static str, String)> {
         }
         if !expanded.diff.is_empty() {
             let lines: Vec<String> = expanded.diff.iter().map(|line| diff_line(line)).collect();
-            notes.push(("writes", lines.join("\n")));
+            notes.push((WRITES, lines.join("\n")));
         }
     }
-    notes.extend(finding.evidence.iter().map(|text| ("seen", escaped(text))));
+    // That the SVHs are unequal stands in the line before, as numbers.
+    let seen = finding.evidence.iter();
+    let seen = seen.filter(|text| *text != "unequal: rmeta.root.svh");
+    notes.extend(seen.map(|text| ("seen", escaped(text))));
     let hints = finding.hints.iter();
     notes.extend(hints.map(|text| ("look here", escaped(text))));
     match finding.grade {
@@ -236,8 +285,38 @@ fn color(verdict: Verdict) -> &'static str {
     }
 }
 
+/// What `--since` left to check, and with `--verbose` why.
+fn write_since(out: &mut String, report: &Report, detail: Detail) -> std::fmt::Result {
+    let Some(since) = &report.since else {
+        return Ok(());
+    };
+    let revision = escaped(&since.revision);
+    if let Some(why) = &since.all_because {
+        return writeln!(
+            out,
+            "since {revision}: all crates, because {}\n",
+            escaped(why)
+        );
+    }
+    let (reached, all) = (since.reached.len(), since.reached.len() + since.skipped);
+    writeln!(
+        out,
+        "since {revision}: {reached} of {all} crates can have changed"
+    )?;
+    if detail == Detail::Verbose {
+        for own in &since.reached {
+            writeln!(out, "  {}: {}", escaped(&own.krate), escaped(&own.because))?;
+        }
+    }
+    out.push('\n');
+    Ok(())
+}
+
 /// Strategy × verdict. Columns without a crate are left out, `safe` never.
 fn write_table(out: &mut String, report: &Report) -> std::fmt::Result {
+    if report.crates.is_empty() {
+        return Ok(());
+    }
     let shown: Vec<Verdict> = Verdict::ALL
         .into_iter()
         .filter(|verdict| {
@@ -270,7 +349,12 @@ fn write_table(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_not_checked(out: &mut String, list: &[NotChecked], detail: Detail) -> std::fmt::Result {
+fn write_not_checked(
+    out: &mut String,
+    list: &[NotChecked],
+    detail: Detail,
+    width: usize,
+) -> std::fmt::Result {
     if list.is_empty() {
         return Ok(());
     }
@@ -297,13 +381,14 @@ fn write_not_checked(out: &mut String, list: &[NotChecked], detail: Detail) -> s
         if what.len() > shown {
             write!(names, " and {} more", what.len() - shown)?;
         }
-        writeln!(out, "  {names}: {}", escaped(why))?;
+        let text = wrapped(&format!("{names}: {}", escaped(why)), width - 4);
+        writeln!(out, "  {}", text.replace('\n', "\n    "))?;
     }
     out.push('\n');
     Ok(())
 }
 
-fn write_last_line(out: &mut String, report: &Report) -> std::fmt::Result {
+fn write_last_line(out: &mut String, report: &Report, width: usize) -> std::fmt::Result {
     let count = |verdict: Verdict| {
         report
             .summary
@@ -322,13 +407,16 @@ fn write_last_line(out: &mut String, report: &Report) -> std::fmt::Result {
             "{YELLOW}interrupted{PLAIN}: this is what was done until then"
         )?;
     }
-    if safe == total {
+    if let (0, Some(since)) = (total, &report.since) {
+        let revision = escaped(&since.revision);
         return writeln!(
             out,
-            "{GREEN}{total} {crates} safe{PLAIN} under {strategies} ({}; sandbox: {})",
-            escaped(&report.rustc),
-            escaped(&report.sandbox.mechanism)
+            "{GREEN}nothing to check{PLAIN}: no crate can have changed since {revision}"
         );
+    }
+    if safe == total {
+        let text = format!("{GREEN}{total} {crates} safe{PLAIN} under {strategies}");
+        return writeln!(out, "{}", wrapped(&text, width));
     }
     let others = Verdict::ALL
         .into_iter()
@@ -337,13 +425,9 @@ fn write_last_line(out: &mut String, report: &Report) -> std::fmt::Result {
     let others: Vec<String> = others
         .map(|own| format!("{}{} {}{PLAIN}", color(own), count(own), own.as_str()))
         .collect();
-    writeln!(
-        out,
-        "{safe} of {total} {crates} safe, {} under {strategies} ({}; sandbox: {})",
-        others.join(", "),
-        escaped(&report.rustc),
-        escaped(&report.sandbox.mechanism)
-    )
+    let others = others.join(", ");
+    let text = format!("{safe} of {total} {crates} safe, {others} under {strategies}");
+    writeln!(out, "{}", wrapped(&text, width))
 }
 
 #[cfg(test)]
@@ -385,6 +469,7 @@ mod tests {
             help: text.to_owned(),
             trace: Vec::new(),
             level_source: text.to_owned(),
+            accepted: None,
             hints: vec![text.to_owned()],
             aside: None,
         }
@@ -400,7 +485,7 @@ mod tests {
             "",
         ] {
             let mut out = String::new();
-            write_finding(&mut out, &finding(text)).unwrap();
+            write_finding(&mut out, &finding(text), WIDTH).unwrap();
             // Colours are ours: `ESC [ digits m`.
             for part in out.split('\x1b').skip(1) {
                 let rest = part.strip_prefix('[').expect("only colours");

@@ -103,7 +103,13 @@ fn write_finding(out: &mut String, finding: &Finding, infected: &[&Finding]) -> 
     for evidence in finding.evidence.iter().take(MAX_LISTED) {
         item("seen", &prose(evidence))?;
     }
+    for hint in finding.hints.iter().take(MAX_LISTED) {
+        item("look here", &code(hint))?;
+    }
     item("help", &prose(&finding.help))?;
+    if finding.level_source.contains(" because ") {
+        item("level", &code(&finding.level_source))?;
+    }
     let follows: Vec<&str> = infected
         .iter()
         .filter(|own| own.names.contains(&finding.krate))

@@ -129,6 +129,33 @@ pub struct NotChecked {
     pub why: String,
 }
 
+/// What `--since` made of a check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Since {
+    /// The revision, as it was typed.
+    pub revision: String,
+    /// Its commit.
+    pub commit: String,
+    /// Why all crates were checked; `null` if only some were.
+    pub all_because: Option<String>,
+    /// The crates whose compile can have changed, sorted by id.
+    pub reached: Vec<Reached>,
+    /// How many crates were left out.
+    pub skipped: usize,
+}
+
+/// A crate whose compile can have changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Reached {
+    /// Its id.
+    #[serde(rename = "crate")]
+    pub krate: String,
+    /// What can have changed it, in a few words.
+    pub because: String,
+}
+
 /// Counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -166,9 +193,12 @@ impl Command {
         if !id.starts_with("//") {
             return self.line();
         }
-        // The second build of a crate has the first one's target.
+        // The second build of a crate has the first one's target. What changed is no question of
+        // one that is known to be at fault.
         let target = id.split('#').next().unwrap_or(id).to_owned();
-        self.line_for(&[target], &["--no-deps".to_owned()])
+        let mut own = self.clone();
+        own.options.retain(|option| !option.starts_with("--since="));
+        own.line_for(&[target], &["--no-deps".to_owned()])
     }
 
     fn line_for(&self, patterns: &[String], more: &[String]) -> String {
@@ -215,6 +245,9 @@ pub struct Report {
     /// What to type to make this report again; `null` in reports of older versions.
     #[serde(default)]
     pub command: Option<Command>,
+    /// Which crates `--since` left to be checked; absent without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
 }
 
 /// The order of findings: by crate; of one crate, by level; what moves the SVH by itself before what

@@ -15,7 +15,9 @@ const ROOT: &str = "%SRCROOT%";
 
 /// The report as one SARIF log of one run.
 pub fn render(report: &Report) -> String {
-    let findings = words::findings(report);
+    let mut findings = words::findings(report);
+    // 3.35: what is accepted stays in the log, so that its alert is closed and not lost.
+    findings.extend(report.findings.iter().filter(|own| own.accepted.is_some()));
     let pages = lint::registry();
     let rules: Vec<Value> = pages.iter().map(rule).collect();
     let fingerprints = anchor::fingerprints(&findings);
@@ -111,8 +113,14 @@ fn result(report: &Report, finding: &Finding, print: &str) -> Value {
             "grade": words::grade(finding.grade),
             "factor": finding.factor.as_deref().map(shown),
             "names": all_shown(&finding.names),
+            "levelSource": shown(&finding.level_source),
         },
     });
+    if let Some(why) = &finding.accepted {
+        let why = shown(why);
+        let word = json!({ "kind": "external", "status": "accepted", "justification": why });
+        result["suppressions"] = json!([word]);
+    }
     let culprit = anchor::culprit(report, finding).filter(|own| *own != place);
     if let (Some(place), Some(culprit)) = (culprit, &finding.culprit) {
         let said = message(&words::culprit(culprit));
@@ -141,6 +149,8 @@ fn text(finding: &Finding) -> String {
             .iter()
             .map(|own| format!("Seen: {}", shown(own))),
     );
+    let hints = finding.hints.iter();
+    lines.extend(hints.map(|own| format!("Look here: {}", shown(own))));
     lines.push(format!("Grade: {}", words::grade(finding.grade)));
     lines.push(format!("Help: {}", shown(&finding.help)));
     lines.join("\n")

@@ -61,6 +61,7 @@ impl Cloned {
             root,
             actions,
             scripts: Vec::new(),
+            script_compiles: Vec::new(),
             unseen_scripts: Vec::new(),
             without_metadata: Vec::new(),
             scratch: place,

@@ -157,6 +157,7 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, BazelEr
         actions: Vec::new(),
         scripts: Vec::new(),
         unseen_scripts: Vec::new(),
+        script_compiles: Vec::new(),
         without_metadata: Vec::new(),
         scratch,
         lock: area.lock,

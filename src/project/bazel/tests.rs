@@ -41,6 +41,7 @@ fn build(places: &Places, planned: Planned) -> Build {
         actions: Vec::new(),
         scripts: Vec::new(),
         unseen_scripts: Vec::new(),
+        script_compiles: Vec::new(),
         without_metadata: Vec::new(),
         scratch,
         lock,

@@ -146,6 +146,7 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, Buck2Er
         actions: Vec::new(),
         scripts: Vec::new(),
         unseen_scripts: Vec::new(),
+        script_compiles: Vec::new(),
         without_metadata: Vec::new(),
         scratch,
         lock: area.lock,

@@ -129,22 +129,23 @@ impl Records {
         }) {
             return Some(named);
         }
-        let root = artifact.manifest_path.parent()?.as_std_path().as_os_str();
+        self.of_target(artifact).find(|record| {
+            outputs(record)
+                .iter()
+                .any(|path| files.iter().any(|file| same_file(path, file)))
+        })
+    }
+
+    /// The compiles of a target, those of earlier builds too: one for each set of features and each
+    /// profile. Of a build script, Cargo tells no more.
+    pub(super) fn of_target(&self, artifact: &Artifact) -> impl Iterator<Item = &Record> {
+        let root = artifact.manifest_path.parent();
+        let root = root.map(|own| own.as_std_path().as_os_str().to_owned());
         let name = artifact.target.name.replace('-', "_");
-        self.0
-            .iter()
-            .filter(|record| {
-                record.args.crate_name() == Some(&name)
-                    && record
-                        .env
-                        .get(OsStr::new("CARGO_MANIFEST_DIR"))
-                        .is_some_and(|own| own == root)
-            })
-            .find(|record| {
-                outputs(record)
-                    .iter()
-                    .any(|path| files.iter().any(|file| same_file(path, file)))
-            })
+        self.0.iter().filter(move |record| {
+            let folder = record.env.get(OsStr::new("CARGO_MANIFEST_DIR"));
+            record.args.crate_name() == Some(&name) && folder == root.as_ref()
+        })
     }
 }
 

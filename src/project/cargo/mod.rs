@@ -8,6 +8,7 @@
 
 mod actions;
 mod command;
+pub mod lock;
 mod members;
 mod scripts;
 
@@ -100,6 +101,13 @@ pub enum CargoError {
     },
 }
 
+/// The root folder of the workspace that a request is about.
+pub fn root(request: &Request, interrupt: &Interrupt) -> Result<PathBuf, CargoError> {
+    let env = command::scrubbed(std::env::vars_os().collect());
+    let metadata = command::metadata(request, &env, interrupt)?;
+    Ok(metadata.workspace_root.into_std_path_buf())
+}
+
 fn elsewhere(error: &AreaError) -> String {
     match error {
         AreaError::Busy(_) => format!("{error}, or choose another place with CARGO_TARGET_DIR"),
@@ -164,6 +172,7 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
         actions: Vec::new(),
         scripts: Vec::new(),
         unseen_scripts: Vec::new(),
+        script_compiles: Vec::new(),
         without_metadata: Vec::new(),
         lock: area.lock,
         scratch,
@@ -187,6 +196,13 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
         let package = actions::package(&metadata, artifact, member.is_some());
         let id = actions::label(&package, member, artifact);
         if actions::kind(artifact) == TargetKind::NoMetadata {
+            if artifact.target.is_custom_build() {
+                for record in known.of_target(artifact) {
+                    let (id, package) = (id.clone(), package.clone());
+                    let compile = actions::action(id, package, artifact, record, None)?;
+                    build.script_compiles.push(compile);
+                }
+            }
             let why = actions::why_no_metadata(artifact);
             build.without_metadata.extend(wanted.then_some((id, why)));
             continue;

@@ -73,6 +73,9 @@ struct Card {
     sources: Vec<Source>,
     diff: Vec<DiffLine>,
     evidence: Vec<String>,
+    hints: Vec<String>,
+    /// Who set the level, if it is not the default.
+    level_source: Option<String>,
     trace: Vec<TraceLine>,
     svhs: Vec<Pair>,
     command: Option<String>,
@@ -327,6 +330,10 @@ fn card(report: &Report, finding: &Finding, krate: Option<&CrateVerdict>) -> Car
             })
             .collect(),
         evidence: finding.evidence.iter().map(|own| shown(own)).collect(),
+        hints: finding.hints.iter().map(|own| shown(own)).collect(),
+        level_source: Some(&finding.level_source)
+            .filter(|own| own.contains(" because "))
+            .map(|own| shown(own)),
         trace: finding
             .trace
             .iter()
