@@ -11,6 +11,14 @@ use crate::workspace::{Said, Workspace};
 /// Commands that are not run, and why. Each must still stand somewhere in the manual.
 const NOT_RUN: &[(&str, &str)] = &[
     (
+        "svhcheck //... --engine=bazel-aspect",
+        "tests/suite/remote_real.rs runs it in a Bazel workspace",
+    ),
+    (
+        "svhcheck //... --engine=remote --remote-executor=grpcs://HOST:PORT",
+        "it needs a cluster; tests/suite/remote.rs has one of its own",
+    ),
+    (
         "svhcheck diff target-1/debug target-2/debug",
         "tests/suite/diff.rs compares two builds",
     ),
