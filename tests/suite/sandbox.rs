@@ -172,7 +172,7 @@ fn what_cannot_be_entered_says_which_step() {
     let mut policy = ground.policy();
     let gone = ground.at("src/gone");
     fs::write(&gone, "").unwrap();
-    policy.read = vec![gone.clone()];
+    policy.write = vec![gone.clone()];
     let Some(sandbox) = sandbox(test, Mechanism::Namespaces, &policy) else {
         return;
     };
