@@ -157,9 +157,7 @@ fn what_cannot_be_known_without_the_crate_is_said() {
         "unknown codegen option: `nonsense`",
         "0 of 4 crates safe, 4 inconclusive",
     ] {
-        // However wide the terminal is.
-        let words: Vec<&str> = said.out.split_whitespace().collect();
-        assert!(words.join(" ").contains(text), "{text}: {}", said.out);
+        assert!(said.words().contains(text), "{text}: {}", said.out);
     }
     assert!(!said.out.contains("\u{1b}[2J"));
 }

@@ -36,6 +36,12 @@ impl Said {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
+    /// What was said, however wide the terminal was taken to be.
+    pub(crate) fn words(&self) -> String {
+        let words: Vec<&str> = self.out.split_whitespace().collect();
+        words.join(" ")
+    }
+
     /// Fails unless it ended with `status` and `error: …` on standard error begins with `error`.
     /// Returns that line and what follows it.
     pub(crate) fn failed(&self, error: &str) -> &str {
