@@ -52,6 +52,14 @@ pub struct Sighting {
     pub refused: bool,
 }
 
+impl Sighting {
+    /// Whether git did it for the code.
+    pub fn is_gits(&self) -> bool {
+        let program = self.program.as_deref().map(Path::new);
+        program.and_then(Path::file_name) == Some(OsStr::new("git"))
+    }
+}
+
 /// What code asked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
