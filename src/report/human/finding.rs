@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use annotate_snippets::{Annotation, AnnotationKind, Level as Said, Renderer, Snippet};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use super::{GREEN, NARROWEST, PLAIN, RED, Screen, escaped, wrapped};
+use super::{GREEN, NARROWEST, PLAIN, RED, Screen, escaped, hanging, wrapped};
 use crate::lint::{Culprit, CulpritKind, Excerpt, Finding, Grade, Level};
 
 /// Writes it, and an empty line.
@@ -47,7 +47,7 @@ pub(super) fn write(out: &mut String, finding: &Finding, screen: &Screen) -> std
     let text = renderer.render(&[group]);
     // The renderer would continue a title behind the lint's name, with little room.
     let (title, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    let title = wrapped(title, width).replace('\n', "\n    ");
+    let title = hanging(title, width, "    ");
     writeln!(out, "{title}\n{rest}\n")
 }
 

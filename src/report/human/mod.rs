@@ -68,7 +68,13 @@ pub fn render(report: &Report, detail: Detail, screen: &Screen) -> String {
 
 /// Breaks `text` between words, so that no line is longer than `width`.
 fn wrapped(text: &str, width: usize) -> String {
+    hanging(text, width, "")
+}
+
+/// The same, with `indent` before all lines but the first.
+fn hanging(text: &str, width: usize, indent: &str) -> String {
     let options = textwrap::Options::new(width)
+        .subsequent_indent(indent)
         .break_words(false)
         .word_separator(textwrap::WordSeparator::AsciiSpace)
         .word_splitter(textwrap::WordSplitter::NoHyphenation)
