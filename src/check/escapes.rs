@@ -62,6 +62,9 @@ impl Writer<'_> {
             let trace = traced::cut(seen.iter().map(|own| self.traced(own)));
             let mut sentences: Vec<String> = trace.iter().map(traced::sentence).collect();
             sentences.extend(seen.iter().filter_map(|own| called_by(own)));
+            // One file under two spellings is told once.
+            let mut told = BTreeSet::new();
+            sentences.retain(|own| told.insert(own.clone()));
             // A function is known where the code itself asked; of a program, who started it.
             let first = seen.iter().find(|own| own.function.is_some());
             let (location, source) = self.located(first.copied());

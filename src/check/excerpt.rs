@@ -16,7 +16,10 @@ pub(super) fn located(build: &Build, location: &str, label: String) -> (String, 
     let small = fs_err::metadata(path).is_ok_and(|own| own.is_file() && own.len() <= MAX_SOURCE);
     let text = small.then(|| fs_err::read_to_string(path).ok()).flatten();
     let excerpt = text.zip(number);
-    let excerpt = excerpt.and_then(|(text, line)| Excerpt::line(name, &text, line, label));
+    let mut excerpt = excerpt.and_then(|(text, line)| Excerpt::line(name, &text, line, label));
+    if let Some(own) = &mut excerpt {
+        own.file = fs_err::canonicalize(path).ok();
+    }
     (place(build, location), excerpt)
 }
 

@@ -56,7 +56,11 @@ pub(super) fn look(
     let source = invocation.and_then(|own| {
         let of = sources.iter().find(|source| source.path == own.file)?;
         let label = "what this writes is not the same twice".to_owned();
-        Excerpt::cut(name(&own.file), of.text, own.span.clone(), label)
+        let excerpt = Excerpt::cut(name(&own.file), of.text, own.span.clone(), label)?;
+        Some(Excerpt {
+            file: fs_err::canonicalize(action.cwd.join(&own.file)).ok(),
+            ..excerpt
+        })
     });
     Ok(Some(Expanded {
         invocation: invocation.map(|own| own.text.clone()),

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use super::excerpt::{self, MAX_SOURCE};
 use crate::attribute::hints;
-use crate::lint::{CulpritKind, Finding, Grade};
+use crate::lint::{CulpritKind, Excerpt, Finding, Grade};
 use crate::project::Build;
 
 /// Most places that are named.
 const MAX: usize = 3;
 
-/// Adds to a confirmed finding the lines of the culprit's own source that could be it.
+/// Adds to a confirmed finding the lines of the culprit's own source that could be it. If it is one
+/// alone, in the function that was seen, it is shown where debug information shows none.
 pub(super) fn look(build: &Build, finding: &mut Finding) {
     let culprit = finding.culprit.as_ref();
     let (Some(culprit), Some(factor), Grade::Confirmed) =
@@ -40,7 +41,7 @@ pub(super) fn look(build: &Build, finding: &mut Finding) {
         .function
         .as_deref()
         .and_then(|own| own.rsplit("::").find(|part| !part.starts_with('{')));
-    let mut found: Vec<(bool, String)> = Vec::new();
+    let mut found: Vec<(bool, String, Option<Excerpt>)> = Vec::new();
     for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
         let Ok(entry) = entry else { continue };
         let source = entry.path().extension().is_some_and(|own| own == "rs");
@@ -54,13 +55,28 @@ pub(super) fn look(build: &Build, finding: &mut Finding) {
         let path = excerpt::named(build, entry.path());
         for hint in hints::scan(&text, factor) {
             let elsewhere = hint.function.as_deref() != function;
-            found.push((elsewhere, format!("{path}:{} {}", hint.line, hint.words)));
+            let label = format!("{} here", hint.words);
+            let excerpt = Excerpt::line(path.clone(), &text, hint.line, label);
+            let excerpt = excerpt.map(|own| Excerpt {
+                file: fs_err::canonicalize(entry.path()).ok(),
+                ..own
+            });
+            found.push((
+                elsewhere,
+                format!("{path}:{} {}", hint.line, hint.words),
+                excerpt,
+            ));
         }
     }
     // What stands in the function that was seen comes first, and if something does, it alone.
     found.sort_by_key(|own| own.0);
     if found.first().is_some_and(|own| !own.0) {
         found.retain(|own| !own.0);
+    }
+    if let [(false, _, excerpt)] = found.as_mut_slice()
+        && let Some(culprit) = finding.culprit.as_mut().filter(|own| own.source.is_none())
+    {
+        culprit.source = excerpt.take();
     }
     let places = found.into_iter().map(|own| own.1).take(MAX);
     finding.hints = places.collect();

@@ -11,7 +11,7 @@ use super::policy::{Declared, Escapes};
 use super::sides::{Made, Sides, file_name, keep};
 use super::verdict::{self, Compared, Evidence};
 use super::{Engine, Settings, artifacts, expand, place, scripts, undeclared};
-use crate::artifact::metadata::{CrateRoot, Svh};
+use crate::artifact::metadata::{CrateDep, CrateRoot, Svh};
 use crate::attribute::{self, Answer, Cause, Fault, Probed, Suspects, World};
 use crate::compare;
 use crate::lint::Finding;
@@ -333,6 +333,11 @@ impl Judge<'_> {
             let differences = compare::roots(left, right).into_iter();
             let keys: Vec<String> = differences.map(|difference| difference.key).collect();
             for cause in &mut causes {
+                if cause.fault == Fault::SinceRecorded
+                    && let Some(why) = replaced(left, right)
+                {
+                    cause.fault = Fault::Fails(why);
+                }
                 cause
                     .evidence
                     .insert(0, format!("unequal: {}", keys.join(", ")));
@@ -390,7 +395,7 @@ impl Judge<'_> {
     /// Tries which of the files, folders and variables matter that macros asked for and did not
     /// declare.
     fn probe_undeclared(&self, sides: &Sides<'_>) -> Result<Vec<Cause>, ReplayError> {
-        let Some(watch) = self.modules.map(|modules| self.watch(modules)) else {
+        let Some(watch) = sides.watch() else {
             return Ok(Vec::new());
         };
         let seen = sides.seen();
@@ -539,6 +544,27 @@ pub(super) const SYSTEM: &[&str] = &[
     "/usr/lib",
     "/usr/lib64",
 ];
+
+/// Why a compile now has to differ from the recorded one: an artifact was replaced behind it.
+fn replaced(now: &CrateRoot, recorded: &CrateRoot) -> Option<String> {
+    if now.stable_crate_id != recorded.stable_crate_id {
+        let why = "its artifact is not what the recorded command made: something wrote over it";
+        return Some(why.to_owned());
+    }
+    let other = now.deps.iter().find(|own| {
+        let same =
+            |dep: &&CrateDep| (&dep.name, &dep.extra_filename) == (&own.name, &own.extra_filename);
+        recorded
+            .deps
+            .iter()
+            .find(same)
+            .is_some_and(|dep| dep.svh != own.svh)
+    })?;
+    Some(format!(
+        "it was compiled against another build of `{}` than the one that is there",
+        other.name
+    ))
+}
 
 fn asks_for_place(action: &Action, seen: &[Sighting]) -> bool {
     action.asks_for_place() || seen.iter().any(|own| own.what.is_place())

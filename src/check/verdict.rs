@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::artifact::metadata::{CrateRoot, DepKind, Svh};
 use crate::attribute::{Cause, Fault};
 use crate::lint::{Culprit, CulpritKind, Excerpt, Finding, Grade};
+use crate::os_text;
 use crate::plan::strategy::Strategy;
 use crate::plan::variation::Variation;
 use crate::project::{Action, Build, TargetKind};
@@ -104,7 +105,10 @@ pub(super) fn sum_up(
         .flat_map(|own| own.causes.iter().map(move |cause| (cause, Some(own))));
     for (cause, own) in of_pairs.chain(evidence.causes.iter().map(|cause| (cause, None))) {
         if let Fault::Fails(why) = &cause.fault {
-            let strategy = own.map(|own| format!("{}: ", own.strategy.name()));
+            let has = |own: &&Compared| own.causes.iter().any(|own| own.fault == cause.fault);
+            let everywhere = compared.iter().filter(has).count() == compared.len();
+            let strategy = own.filter(|_| !everywhere);
+            let strategy = strategy.map(|own| format!("{}: ", own.strategy.name()));
             unknown.insert(format!("{}{why}", strategy.unwrap_or_default()));
             continue;
         }
@@ -320,6 +324,7 @@ impl Writer<'_> {
 
     /// A path as the report names it: relative to the package or workspace where it lies in one.
     pub(super) fn place(&self, path: &Path) -> String {
+        let path = &os_text::normalized(path);
         let roots = [
             &self.action.package.root,
             &self.build.root,

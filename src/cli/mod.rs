@@ -63,6 +63,7 @@ struct Cli {
     #[arg(
         long,
         global = true,
+        help_heading = None, // not that of what was flattened before it
         value_enum,
         default_value = "auto",
         hide_default_value = true,
@@ -106,8 +107,8 @@ enum Command {
     Parity(parity::Args),
     /// Print a shell's completions
     Completions(manual::Completions),
-    /// Print the manual page
-    Man,
+    /// Print a manual page, or write those of all commands
+    Man(manual::Pages),
 }
 
 /// Runs the program with `args` (the program's name first) and returns its exit status.
@@ -144,7 +145,7 @@ fn dispatch(cli: Cli, shell: &mut Shell) -> anyhow::Result<Exit> {
         Some(Command::Probe(args)) => probe::run(&args, shell),
         Some(Command::Parity(args)) => parity::run(&args, shell),
         Some(Command::Completions(args)) => manual::completions(&args, shell),
-        Some(Command::Man) => manual::page(shell),
+        Some(Command::Man(args)) => manual::pages(&args, shell),
     }
 }
 

@@ -71,7 +71,7 @@ impl Outputs {
             .next()
             .map_or(Format::Human, |(format, _)| *format);
         if format == Format::Human {
-            let text = human::render(report, detail, Shell::width());
+            let text = human::render(report, detail, &shell.screen());
             shell.out().write_all(text.as_bytes())?;
         } else {
             let text = format.render(report, detail);

@@ -105,7 +105,7 @@ pub(super) fn verdict(args: &VerdictArgs, shell: &mut Shell) -> anyhow::Result<E
     let read: ActionReport = serde_json::from_slice(&bytes)
         .with_context(|| format!("{} is no report", args.report.display()))?;
     if read.report.denied() {
-        let text = human::render(&read.report, Detail::Quiet, human::WIDTH);
+        let text = human::render(&read.report, Detail::Quiet, &human::Screen::default());
         shell.out().write_all(text.as_bytes())?;
         return Ok(Exit::Findings);
     }

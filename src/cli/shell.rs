@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::color::Color;
 use super::exit::Exit;
 use crate::bytes::Escaped;
-use crate::report::human;
+use crate::report::human::{self, Screen};
 
 /// The two output streams. Colours are dropped where the stream is not a terminal.
 #[derive(Debug)]
@@ -32,8 +32,9 @@ impl Shell {
         self.err = anstream::AutoStream::new(io::stderr(), color.into());
     }
 
-    /// Columns for text that people read: those of the terminal, or what `COLUMNS` says.
-    pub fn width() -> usize {
+    /// What people read on standard output: the terminal's columns, or what `COLUMNS` says, and links
+    /// where the terminal has them. Links are escape codes: they are where colours are.
+    pub fn screen(&self) -> Screen {
         let named = std::env::var("COLUMNS").ok();
         let named = named.and_then(|own| own.parse().ok());
         let real = || {
@@ -41,7 +42,13 @@ impl Shell {
             Some(usize::from(size.0.0))
         };
         let width = named.or_else(real).unwrap_or(human::WIDTH);
-        width.clamp(human::NARROWEST, human::WIDTH)
+        let linked = self.out.current_choice() != anstream::ColorChoice::Never
+            && supports_hyperlinks::on(supports_hyperlinks::Stream::Stdout);
+        let host = || nix::unistd::gethostname().unwrap_or_default();
+        Screen {
+            width: width.clamp(human::NARROWEST, human::WIDTH),
+            links: linked.then(|| host().to_string_lossy().into_owned()),
+        }
     }
 
     /// Where results go. Wrap in a `BufWriter` for anything long.

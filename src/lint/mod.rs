@@ -10,6 +10,7 @@ mod pages;
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use page::Page;
 use pages::PAGES;
@@ -137,6 +138,9 @@ pub struct Excerpt {
     pub span: [usize; 2],
     /// What is to be said of it.
     pub label: String,
+    /// Where the file is on this machine, for links; never saved.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 impl Excerpt {
@@ -160,6 +164,7 @@ impl Excerpt {
             span: [lead.len(), lead.len() + meant.len()],
             text: lead + &meant + &rest,
             label,
+            file: None,
         })
     }
 

@@ -355,9 +355,16 @@ pub fn first_error(stderr: &[u8]) -> String {
     };
     let json = text.lines().find_map(message);
     let plain = || {
-        text.lines()
-            .find(|line| !line.starts_with('{') && !line.trim().is_empty())
-            .map(str::to_owned)
+        let mut lines = text.lines();
+        let first = lines.find(|line| !line.starts_with('{') && !line.trim().is_empty())?;
+        // Rust's panics name their thread and its number first, and what is wrong in the next line.
+        match first.split_once(" panicked at ") {
+            Some((head, place)) if head.starts_with("thread '") => {
+                let said = lines.next().unwrap_or_default();
+                Some(format!("panicked at {place} {said}").trim_end().to_owned())
+            }
+            _ => Some(first.to_owned()),
+        }
     };
     let found = json
         .or_else(plain)
@@ -376,5 +383,9 @@ mod tests {
         assert_eq!(first_error(json), "cannot find `x`");
         assert_eq!(first_error(b"\nLLVM is sad\n"), "LLVM is sad");
         assert_eq!(first_error(b""), "it said nothing");
+        let panic = b"\nthread 'main' (2) panicked at build.rs:3:5:\nno such file\nnote: run with";
+        assert_eq!(first_error(panic), "panicked at build.rs:3:5: no such file");
+        let silent = b"thread 'a b' panicked at src/lib.rs:1:1:";
+        assert_eq!(first_error(silent), "panicked at src/lib.rs:1:1:");
     }
 }

@@ -43,7 +43,7 @@ pub const TABLE: &[Row] = &[
         format: Format::Human,
         name: "human",
         about: "for a terminal",
-        render: |report, detail| human::render(report, detail, human::WIDTH),
+        render: |report, detail| human::render(report, detail, &human::Screen::default()),
     },
     Row {
         format: Format::Json,

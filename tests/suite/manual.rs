@@ -364,14 +364,22 @@ fn completions_and_the_manual_page_know_every_command() {
     let workspace = Workspace::of(&[]);
     let said = sh(&workspace, "bash -n <(svhcheck completions bash)");
     assert_eq!(said.status, Some(0), "{said:?}");
-    let said = run(&["man"]);
-    assert!(said.out.contains(".TH svhcheck 1"), "{}", said.out);
-    for name in names {
-        assert!(
-            said.out.contains(&format!(".SH {}\n", name.to_uppercase())),
-            "{name}"
-        );
+    let page = |name: &str| run(&[&["man"], &*name.split(' ').collect::<Vec<_>>()].concat());
+    let main = run(&["man"]);
+    assert!(main.out.contains(".TH svhcheck 1"), "{}", main.out);
+    for name in names.iter().chain(&["baseline write"]) {
+        let title = format!(".TH svhcheck-{} 1", name.replace(' ', "-"));
+        let said = page(name);
+        assert!(said.out.contains(&title), "{name}: {said:?}");
     }
+    assert!(page("baseline write").out.contains("\\-\\-since"));
+    page("no-such").failed("no command `no-such`");
+    page("replay-action").failed("no command `replay-action`");
+    let said = sh(&workspace, "svhcheck man --output pages && ls pages");
+    let pages: Vec<&str> = said.out.lines().collect();
+    assert!(pages.contains(&"svhcheck.1") && pages.contains(&"svhcheck-baseline-write.1"));
+    let hidden = |name: &&str| name.contains("replay-") || name.contains("help");
+    assert!(!pages.iter().any(hidden), "{pages:?}");
 }
 
 #[test]
@@ -402,6 +410,41 @@ fn colours_are_where_they_are_wanted() {
 }
 
 #[test]
+fn file_names_are_links_where_the_terminal_has_them() {
+    let workspace = Workspace::fixture("undeclared-file/bad");
+    let run = |args: &[&str]| -> String {
+        let mut command = support::svhcheck();
+        for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+            command.env_remove(name);
+        }
+        command.env("FORCE_HYPERLINK", "1");
+        let args = [&["//...", "--quiet", "--strategies=full"], args].concat();
+        command.current_dir(workspace.path("")).args(args);
+        Said::from(command.output().unwrap()).out
+    };
+    let linked = run(&["--color=always"]);
+    let source = workspace.path("fixture_macro/src/lib.rs");
+    let source = source.canonicalize().unwrap();
+    let end = format!(
+        "{}\x1b\\fixture_macro/src/lib.rs\x1b]8;;\x1b\\:",
+        source.display()
+    );
+    assert!(
+        linked.contains("\x1b]8;;file://") && linked.contains(&end),
+        "{linked:?}"
+    );
+
+    // A pipe gets no escape code, whatever is forced.
+    let plain = run(&[]);
+    assert_eq!(anstream::adapter::strip_str(&linked).to_string(), plain);
+    let json = run(&["--color=always", "--format=json"]);
+    assert!(
+        !json.contains("]8;;") && !json.contains(source.to_str().unwrap()),
+        "{json}"
+    );
+}
+
+#[test]
 fn the_report_for_people_fits_the_terminal() {
     for (name, columns) in [
         ("example", 80),
@@ -417,13 +460,13 @@ fn the_report_for_people_fits_the_terminal() {
             .arg(report);
         let said: Said = command.output().unwrap().into();
         for line in said.out.lines() {
-            // Titles, sources with their labels, and what macros write are shown as they are.
-            let text = line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit());
-            let whole = [
-                "error[", "warning[", "|", "-->", ":::", "= writes", "-", "+",
-            ];
+            // Sources, and what macros write, are shown as they are.
+            let text = line.trim_start_matches(' ');
+            let whole = ["= writes", "-", "+"]
+                .iter()
+                .any(|own| text.starts_with(own));
+            let whole = whole || text.starts_with(|c: char| c.is_ascii_digit());
             let fits = line.chars().count() <= columns;
-            let whole = whole.iter().any(|own| text.starts_with(own));
             assert!(fits || whole, "{name}: {line}\n{}", said.out);
         }
     }
