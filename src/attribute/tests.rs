@@ -296,3 +296,29 @@ fn a_map_of_two_entries_is_found_by_its_expansion_and_confirmed() {
         BTreeMap::from([(Variation::Randomness, seeds)])
     );
 }
+
+#[test]
+fn eight_files_of_one_macro_are_enough_and_another_macros_is_still_tried() {
+    let file = |name: &str, module: &str| {
+        let path = PathBuf::from(name);
+        let undeclared = Undeclared {
+            tries: vec![(Change::Hide(path.clone()), "hidden".to_owned())],
+            failing_counts: true,
+            modules: vec![module.into()],
+        };
+        (Fault::File(path), undeclared)
+    };
+    let many = (0..20).map(|nth| file(&nth.to_string(), "a.so"));
+    let list: Vec<_> = many.chain([file("last", "b.so")]).collect();
+    let world = World {
+        vary: &[],
+        change: &|_, _| None,
+    };
+    // Whatever is hidden shows.
+    let found = probe_undeclared(&trial("a.rs"), &list, &world, &mut |trial| {
+        Ok::<_, Infallible>(svh(trial.changes.is_empty().into()))
+    });
+    let Ok(found) = found;
+    assert_eq!(found.len(), 9);
+    assert_eq!(found[8].fault, Fault::File("last".into()));
+}

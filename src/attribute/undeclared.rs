@@ -6,6 +6,10 @@ use super::{Answer, Asked, Cause, Fault, World};
 use crate::plan::Trial;
 use crate::plan::variation::Change;
 
+/// Files, or variables, of the same code that matter, after which no more of them are tried: git reads
+/// and lists everything, and each try is a run and, for a build script, compiles to confirm it.
+const ENOUGH: usize = 8;
+
 /// How to try something that code asked for and nobody declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undeclared {
@@ -52,8 +56,15 @@ pub fn probe_undeclared<E>(
             return Ok(Vec::new());
         }
     }
-    let mut causes = Vec::new();
+    let mut causes: Vec<Cause> = Vec::new();
     for (fault, own) in list {
+        let alike = |known: &&Cause| {
+            let kind = std::mem::discriminant(&known.fault) == std::mem::discriminant(fault);
+            kind && known.modules == own.modules
+        };
+        if causes.iter().filter(alike).count() >= ENOUGH {
+            continue;
+        }
         for (change, words) in &own.tries {
             let (moved, answer) = with(&mut std::iter::once(change.clone()))?;
             let counts = own.failing_counts || !matches!(answer, Answer::Failed(_));

@@ -10,7 +10,8 @@ use crate::plan::variation::{self, Change, Variation};
 use crate::project::Action;
 use crate::replay::sight::{Sighting, What};
 
-/// Most undeclared things of one crate that are tried one by one.
+/// Most files, and most variables, of one crate that are tried one by one. Each has its own number: a
+/// script that looks for a compiler reads dozens of variables before it reads the file that matters.
 const MAX_TRIED: usize = 16;
 
 /// Places whose files belong to the system, when a program that the code started reads them.
@@ -50,6 +51,9 @@ pub(super) fn tries<'a>(
             continue;
         };
         let known = found.iter().position(|(known, _)| *known == fault);
+        if known.is_none() && !has_room(&found, &fault) {
+            continue;
+        }
         let at = known.unwrap_or_else(|| {
             found.push((fault, undeclared));
             found.len() - 1
@@ -59,8 +63,14 @@ pub(super) fn tries<'a>(
             modules.push(own.module.clone());
         }
     }
-    found.truncate(MAX_TRIED);
     found
+}
+
+/// Whether one more of its kind is tried.
+fn has_room(found: &[(Fault, Undeclared)], fault: &Fault) -> bool {
+    let is_variable = |own: &Fault| matches!(own, Fault::Unset(_));
+    let of_kind = |(own, _): &&(Fault, Undeclared)| is_variable(own) == is_variable(fault);
+    found.iter().filter(of_kind).count() < MAX_TRIED
 }
 
 fn of(action: &Action, declared: &BTreeSet<PathBuf>, what: &What) -> Option<(Fault, Undeclared)> {
@@ -128,4 +138,24 @@ fn entry_to_hide(folder: &Path, declared: &BTreeSet<PathBuf>) -> Option<PathBuf>
     let file = entries.iter().position(|path| path.is_file());
     let folder = || entries.iter().position(|path| path.is_dir());
     file.or_else(folder).map(|at| entries.swap_remove(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_variables_leave_room_for_a_file() {
+        let undeclared = Undeclared {
+            tries: Vec::new(),
+            failing_counts: false,
+            modules: Vec::new(),
+        };
+        let variable = |nth: usize| Fault::Unset(format!("V{nth}").into());
+        let found: Vec<_> = (0..MAX_TRIED)
+            .map(|nth| (variable(nth), undeclared.clone()))
+            .collect();
+        assert!(!has_room(&found, &variable(MAX_TRIED)));
+        assert!(has_room(&found, &Fault::File(PathBuf::from("f"))));
+    }
 }

@@ -17,7 +17,7 @@ use crate::report::{CrateVerdict, StrategyVerdict, Verdict};
 use super::judge::Judged;
 use super::policy::Escapes;
 use super::scripts::Checked;
-use super::words::{UNTIL, edit_name, help, message};
+use super::words::{OF_GIT, UNTIL, edit_name, help, message};
 use super::{excerpt, hazards, traced};
 
 /// A pair that was compared.
@@ -112,7 +112,12 @@ pub(super) fn sum_up(
             unknown.insert(format!("{}{why}", strategy.unwrap_or_default()));
             continue;
         }
-        let finding = writer.finding(cause, own);
+        let mut finding = writer.finding(cause, own);
+        let file = |cause: &Cause| matches!(cause.fault, Fault::File(_));
+        if cause.fault == Fault::SinceRecorded && evidence.causes.iter().any(file) {
+            // The file that no dependency file names.
+            finding.aside = Some("another finding tells of it");
+        }
         let key = |own: &Finding| (own.lint.clone(), own.factor.clone(), own.names.clone());
         let same =
             |known: &&mut Finding| known.lint == finding.lint && known.culprit == finding.culprit;
@@ -263,6 +268,12 @@ impl Writer<'_> {
 
     /// What to do, and how to live with it until it is done.
     fn help(&self, fault: &Fault, culprit: Option<&Culprit>) -> String {
+        let mut seen = self.evidence.sightings.iter();
+        if matches!(fault, Fault::File(_))
+            && seen.any(|own| own.is_gits() && is_about(&own.what, fault))
+        {
+            return OF_GIT.to_owned();
+        }
         let text = help(fault, culprit);
         let Some(opt_out) = self.action.opt_out.as_ref() else {
             return text;
@@ -322,7 +333,7 @@ impl Writer<'_> {
         let inside = roots
             .into_iter()
             .find_map(|root| path.strip_prefix(root).ok());
-        inside.unwrap_or(path).display().to_string()
+        shown(inside.unwrap_or(path))
     }
 
     /// The factor's name, and the variables, arguments or files of it.
@@ -391,8 +402,10 @@ impl Writer<'_> {
     /// The package behind a macro's file, with the function that asked for what matters.
     fn culprit_of(&self, module: &Path, fault: &Fault) -> Culprit {
         let of_module = |own: &&Sighting| own.module == module && own.function.is_some();
-        let mut seen = self.evidence.sightings.iter().filter(of_module);
-        self.culprit_in(module, seen.find(|own| is_about(&own.what, fault)))
+        let seen = self.evidence.sightings.iter().filter(of_module);
+        let about = seen.filter(|own| is_about(&own.what, fault));
+        // What the code itself asked tells more than what a program did that it started.
+        self.culprit_in(module, about.min_by_key(|own| own.program.is_some()))
     }
 
     /// The package behind what was seen, with its function.
@@ -474,5 +487,13 @@ pub(super) fn is_about(what: &What, fault: &Fault) -> bool {
         (What::Variable(name, _), Fault::Unset(own)) => name == own,
         (what, Fault::World(variation, _)) => what.variations().contains(variation),
         _ => false,
+    }
+}
+
+/// A path relative to a folder, which itself is `.`.
+pub(super) fn shown(path: &Path) -> String {
+    match path.display().to_string() {
+        empty if empty.is_empty() => ".".to_owned(),
+        path => path,
     }
 }

@@ -20,12 +20,20 @@ pub(super) fn edit_name(edit: &Edit) -> String {
     }
 }
 
+/// Most names that a sentence holds; the finding has them all.
+const MAX_NAMED: usize = 6;
+
+/// Names in a sentence.
+pub(super) fn listed(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.len().saturating_sub(MAX_NAMED) {
+        0 | 1 => quoted.join(", "),
+        more => format!("{} and {more} more", quoted[..MAX_NAMED].join(", ")),
+    }
+}
+
 pub(super) fn message(fault: &Fault, names: &[String], compared: Option<&Compared>) -> String {
-    let quoted = names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let quoted = listed(names);
     match fault {
         Fault::World(Variation::BuildPath, _) => "its SVH depends on where it is built".to_owned(),
         Fault::World(variation, _) if names.is_empty() => match variation {
@@ -67,6 +75,9 @@ pub(super) fn message(fault: &Fault, names: &[String], compared: Option<&Compare
 /// How to live with a crate that is not mended yet.
 pub(super) const UNTIL: &str =
     "until then, leave the crate out of pipelining (rules_rust: `disable_pipelining = True`)";
+
+/// What helps where git reads for a macro.
+pub(super) const OF_GIT: &str = "hand the revision over in a variable that the macro declares (`option_env!` in its output), for what git says changes with each commit and edit; or do without the macro";
 
 pub(super) fn help(fault: &Fault, culprit: Option<&Culprit>) -> String {
     let who = match culprit {
@@ -118,6 +129,16 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+
+    #[test]
+    fn a_sentence_holds_few_names() {
+        let names: Vec<String> = (0..20).map(|nth| format!("f{nth}")).collect();
+        assert_eq!(listed(&names[..2]), "`f0`, `f1`");
+        assert_eq!(
+            listed(&names),
+            "`f0`, `f1`, `f2`, `f3`, `f4`, `f5` and 14 more"
+        );
+    }
 
     #[test]
     fn every_factor_has_a_sentence() {

@@ -2,11 +2,12 @@
 //! then, so that a log shows that something goes on.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::bytes::Escaped;
 use crate::check::Events;
@@ -62,9 +63,9 @@ impl Progress {
         let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
         if last.elapsed() >= LINE_EVERY && done < all {
             *last = Instant::now();
-            let left = HumanDuration(self.bar.eta());
+            let left = left(self.bar.elapsed(), done, all);
             // Nothing is left to tell the user if standard error itself is gone.
-            let _ = writeln!(io::stderr(), "    Checking {done}/{all}, {left} left");
+            let _ = writeln!(io::stderr(), "    Checking {done}/{all}, {left}");
         }
     }
 
@@ -79,6 +80,19 @@ impl Progress {
     }
 }
 
+/// The time left in words, if all crates take as long as those that are done: a few crates take a
+/// hundred times as long as the others, and an estimate that gives weight to the last ones (as
+/// indicatif's does) jumps from minutes to weeks.
+fn left(elapsed: Duration, done: u64, all: u64) -> String {
+    let rest = u128::from(all.saturating_sub(done));
+    let nanos = elapsed.as_nanos().saturating_mul(rest);
+    let Some(nanos) = nanos.checked_div(u128::from(done)) else {
+        return "time left unknown".to_owned();
+    };
+    let rest = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+    format!("{} left", HumanDuration(rest))
+}
+
 impl Events for Progress {
     fn recorded(&self, build: &Build) {
         self.notes
@@ -89,10 +103,18 @@ impl Events for Progress {
 
     fn counted(&self, crates: usize) {
         self.bar.set_length(crates as u64);
+        // The build before it does not count.
+        self.bar.reset_elapsed();
         if let Ok(style) = ProgressStyle::with_template(
-            "{prefix:>12.cyan.bold} [{bar:24}] {pos}/{len}, {eta} left: {wide_msg}",
+            "{prefix:>12.cyan.bold} [{bar:24}] {pos}/{len}, {left}: {wide_msg}",
         ) {
-            self.bar.set_style(style.progress_chars("=> "));
+            let key = |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let all = state.len().unwrap_or_default();
+                // A bar that cannot be drawn is none.
+                let _ = out.write_str(&left(state.elapsed(), state.pos(), all));
+            };
+            self.bar
+                .set_style(style.with_key("left", key).progress_chars("=> "));
         }
         self.bar.set_prefix("Checking");
         self.bar.enable_steady_tick(Duration::from_millis(500));
@@ -114,5 +136,18 @@ impl Events for Progress {
 
     fn finished(&self) {
         self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_follows_from_what_is_done() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(left(minute, 1, 3), "2 minutes left");
+        assert_eq!(left(minute, 3, 3), "0 seconds left");
+        assert_eq!(left(minute, 0, 3), "time left unknown");
     }
 }

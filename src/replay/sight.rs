@@ -16,8 +16,8 @@ use crate::os_text::normalized;
 use crate::plan::variation::{Change, Variation};
 use crate::project::is_place;
 use crate::trace::{
-    Access, BlindSpot, Command, Event, Frame, Injection, ModuleCache, Outcome, ProcessId, Steer,
-    Sys, Trace,
+    Access, Address, BlindSpot, Command, Event, Frame, Injection, ModuleCache, Outcome, ProcessId,
+    Steer, Sys, Trace,
 };
 
 /// What is watched in a run.
@@ -50,6 +50,14 @@ pub struct Sighting {
     pub program: Option<OsString>,
     /// Whether the sandbox refused it.
     pub refused: bool,
+}
+
+impl Sighting {
+    /// Whether git did it for the code.
+    pub fn is_gits(&self) -> bool {
+        let program = self.program.as_deref().map(Path::new);
+        program.and_then(Path::file_name) == Some(OsStr::new("git"))
+    }
 }
 
 /// What code asked.
@@ -165,6 +173,9 @@ fn garbled(path: &Path) -> Arc<[u8]> {
     bytes.into()
 }
 
+/// The socket of the name service's cache, by both names of the folder that it lies in.
+const NSCD: &[&str] = &["/run/nscd/socket", "/var/run/nscd/socket"];
+
 /// Whether an access is worth a look at the stack.
 fn is_news(access: &Access, known: &BTreeSet<PathBuf>, declared: &BTreeSet<PathBuf>) -> bool {
     let lies_in = |path: &Path, places: &BTreeSet<PathBuf>| {
@@ -177,6 +188,10 @@ fn is_news(access: &Access, known: &BTreeSet<PathBuf>, declared: &BTreeSet<PathB
             !lies_in(&path.absolute, known)
         }
         Access::Socket { .. } | Access::Enter { .. } | Access::Root { .. } => false,
+        // glibc asks the name service's cache on this machine whenever a user or host is looked up.
+        Access::Connect {
+            address: Address::Path(path),
+        } => !NSCD.iter().any(|own| path == own),
         _ => true,
     }
 }

@@ -15,6 +15,7 @@ use super::judge::{Judge, SYSTEM, suspects};
 use super::policy::{self, Declared, cargo_home};
 use super::sides::Sides;
 use super::undeclared;
+use super::words::listed;
 use crate::attribute::{self, Answer, Cause, Fault, Observed, World};
 use crate::lint::{Culprit, Finding};
 use crate::plan::variation::{Change, Setting, Variation};
@@ -421,8 +422,7 @@ impl ScriptTrial<'_> {
             }
         }
         for finding in &mut found {
-            let names = finding.names.iter().map(|name| format!("`{name}`"));
-            let names = names.collect::<Vec<_>>().join(", ");
+            let names = listed(&finding.names);
             let unset = match finding.factor.as_deref() {
                 Some("env") => "not set here and ",
                 _ => "",

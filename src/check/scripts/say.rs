@@ -8,12 +8,16 @@ use super::{MAX_FILES, ScriptTrial};
 use crate::attribute::{Cause, Fault};
 use crate::check::traced;
 use crate::check::undeclared::{PSEUDO, lies_in};
-use crate::check::verdict::{Evidence, Writer, is_about};
+use crate::check::verdict::{Evidence, Writer, is_about, shown};
 use crate::check::words::message;
 use crate::lint::{Culprit, CulpritKind, Finding, Grade, Traced};
 use crate::plan::variation::Variation;
 use crate::replay::script::{Outputs, ScriptRun};
 use crate::replay::sight::{Sighting, What, crate_of};
+
+/// What helps where git reads: declared, its files make the script run more often, and no two machines
+/// agree on them.
+const OF_GIT: &str = "hand the revision over in a variable that the script declares (`cargo::rerun-if-env-changed=NAME`), for what git says changes with each commit and edit; or let it do without";
 
 impl ScriptTrial<'_> {
     pub(super) fn writes(&self, seen: &[Sighting]) -> Option<Finding> {
@@ -114,7 +118,8 @@ impl ScriptTrial<'_> {
         };
         let about = |own: &&Sighting| is_about(&own.what, &cause.fault);
         let mut about: Vec<&Sighting> = plain.sightings.iter().filter(about).collect();
-        about.sort_by_key(|own| own.function.is_none());
+        about.sort_by_key(|own| (own.function.is_none(), own.program.is_some()));
+        let by_git = about.iter().any(|own| own.is_gits());
         let mut lines: Vec<String> = cause.evidence.iter().map(|own| of_script(own)).collect();
         lines.push(
             if effect {
@@ -133,7 +138,11 @@ impl ScriptTrial<'_> {
         };
         Finding {
             culprit: Some(self.culprit(about.first().copied())),
-            help: self.help(&cause.fault, effect).to_owned(),
+            help: match &cause.fault {
+                Fault::File(_) if effect && by_git => OF_GIT,
+                fault => self.help(fault, effect),
+            }
+            .to_owned(),
             factor,
             names,
             message: said,
@@ -212,7 +221,7 @@ impl ScriptTrial<'_> {
 
     pub(super) fn place(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.script.package.root);
-        below.unwrap_or(path).display().to_string()
+        shown(below.unwrap_or(path))
     }
 }
 
