@@ -42,12 +42,29 @@ pub enum Answer {
     Outputs(String),
     /// Nothing, and why.
     Failed(String),
+    /// Nothing, for svhcheck ended it, and why: it took too long or too much, which a busy machine can
+    /// do to any compile.
+    Ended(String),
 }
 
 impl Answer {
-    /// Whether two answers are the same output: equal, or both failures.
+    /// Whether two answers are the same output: equal, or both failures, or one that says nothing.
     pub fn same(&self, other: &Self) -> bool {
-        self == other || matches!((self, other), (Answer::Failed(_), Answer::Failed(_)))
+        let failures = matches!((self, other), (Answer::Failed(_), Answer::Failed(_)));
+        self == other || failures || self.is_ended() || other.is_ended()
+    }
+
+    /// Whether it says nothing.
+    fn is_ended(&self) -> bool {
+        matches!(self, Answer::Ended(_))
+    }
+
+    /// Why there is no output, if there is none.
+    pub fn failure(&self) -> Option<&str> {
+        match self {
+            Answer::Failed(why) | Answer::Ended(why) => Some(why),
+            _ => None,
+        }
     }
 }
 
@@ -168,63 +185,18 @@ pub fn explain<E>(
     world: &World<'_>,
     run: &mut dyn FnMut(&Trial) -> Result<Answer, E>,
 ) -> Result<Vec<Cause>, E> {
-    let mut asked = Asked {
-        run,
-        world,
-        evidence: Vec::new(),
+    let mut asked = Asked::new(run, world);
+    let causes = match [&metadata.answer, &full.answer].map(Answer::is_ended) {
+        [false, false] => asked.explain(metadata, full, suspects)?,
+        _ => Vec::new(),
     };
-    if let Answer::Failed(why) = &metadata.answer {
-        asked.evidence.push(format!(
-            "in the varied environment it does not compile: {why}"
-        ));
-    }
-    let base = metadata.trial.with(world.pinned());
-    let Some(still) = asked.stable(&base, REPEATS)? else {
-        asked.evidence.push(RESTLESS.to_owned());
-        return Ok(vec![asked.cause(Fault::Chance)]);
-    };
-    if let Answer::Failed(why) = &still
-        && !full.answer.same(&still)
-    {
-        return Ok(vec![asked.cause(Fault::Fails(why.clone()))]);
-    }
-    let mut causes = asked.movers(&base, &still, suspects, suspects)?;
-    if causes.is_empty() {
-        let others: Suspects = world.vary.iter().map(|own| (*own, Vec::new())).collect();
-        causes = asked.movers(&base, &still, &others, suspects)?;
-    }
-    if !causes.is_empty() {
-        return Ok(causes);
-    }
-    let Some(right) = asked.stable(&full.trial.with(world.pinned()), REPEATS)? else {
-        return Ok(vec![asked.cause(Fault::Chance)]);
-    };
-    if !right.same(&still) {
-        return Ok(vec![asked.flags(&base, &full.trial.command, &right)?]);
-    }
-    let together = metadata.trial.with(world.all(Setting(1)));
-    if asked.moves(&together, &base, &still, false)? {
-        asked
-            .evidence
-            .push("no single variation moved it, all together did".to_owned());
-        return Ok(vec![asked.cause(Fault::Together(world.vary.to_vec()))]);
-    }
-    let plain = metadata.trial.plain();
-    match asked.stable(&plain, FREE_REPEATS)? {
-        Some(answer) if !answer.same(&full.answer) => {
-            let sentence = format!(
-                "{FREE_REPEATS} compiles now agree with each other, and not with the recorded one"
-            );
-            asked.evidence.push(sentence);
-            Ok(vec![asked.cause(Fault::SinceRecorded)])
-        }
-        _ => {
-            asked.evidence.push(
-                "held still it stands still, left alone it moves, and no single variation moves it"
-                    .to_owned(),
-            );
-            Ok(vec![asked.cause(Fault::Chance)])
-        }
+    let sides = [&metadata.answer, &full.answer].into_iter();
+    let ended = sides.filter(|own| own.is_ended()).find_map(Answer::failure);
+    // What was found by trying each way in turn stands; what is left when nothing was found does not.
+    let left = |own: &Cause| !matches!(own.fault, Fault::World(..) | Fault::Fails(_));
+    match ended.map(str::to_owned).or(asked.ended) {
+        Some(why) if causes.iter().all(left) => Ok(vec![Cause::new(Fault::Fails(why))]),
+        _ => Ok(causes),
     }
 }
 
@@ -249,25 +221,21 @@ pub fn probe<E>(
     run: &mut dyn FnMut(&Trial) -> Result<Answer, E>,
 ) -> Result<Probed, E> {
     let mut probed = Probed::default();
-    let mut asked = Asked {
-        run,
-        world,
-        evidence: Vec::new(),
-    };
+    let mut asked = Asked::new(run, world);
     let left = |variation: &Variation| compared + 1..=variation.settings();
     if suspects.keys().all(|own| left(own).is_empty()) {
         probed.harmless = suspects.keys().map(|own| (*own, compared)).collect();
         return Ok(probed);
     }
-    let still = (asked.run)(&expansion.with(world.pinned()))?;
-    if matches!(still, Answer::Failed(_)) {
+    let still = asked.ask(&expansion.with(world.pinned()))?;
+    if still.failure().is_some() {
         return Ok(probed);
     }
     for (variation, modules) in suspects {
         let mut moved = false;
         for setting in left(variation).map(Setting) {
             let changed = expansion.with(world.only(*variation, setting));
-            moved = !(asked.run)(&changed)?.same(&still);
+            moved = !asked.ask(&changed)?.same(&still);
             if moved {
                 break;
             }
@@ -286,6 +254,9 @@ pub fn probe<E>(
                 continue;
             }
         }
+        if asked.ended.is_some() {
+            continue; // It was not seen to be harmless.
+        }
         let tried = variation.settings().max(compared);
         probed.harmless.insert(*variation, tried);
     }
@@ -296,14 +267,96 @@ struct Asked<'a, 'w, E> {
     run: &'a mut dyn FnMut(&Trial) -> Result<Answer, E>,
     world: &'a World<'w>,
     evidence: Vec<String>,
+    /// Why the last run was ended that was.
+    ended: Option<String>,
 }
 
-impl<E> Asked<'_, '_, E> {
-    fn cause(self, fault: Fault) -> Cause {
-        Cause {
-            evidence: self.evidence,
-            ..Cause::new(fault)
+impl<'a, 'w, E> Asked<'a, 'w, E> {
+    fn new(run: &'a mut dyn FnMut(&Trial) -> Result<Answer, E>, world: &'a World<'w>) -> Self {
+        Self {
+            run,
+            world,
+            evidence: Vec::new(),
+            ended: None,
         }
+    }
+
+    fn ask(&mut self, trial: &Trial) -> Result<Answer, E> {
+        let answer = (self.run)(trial)?;
+        if let Answer::Ended(why) = &answer {
+            self.ended = Some(why.clone());
+        }
+        Ok(answer)
+    }
+
+    /// The causes, as far as no run was ended.
+    fn explain(
+        &mut self,
+        metadata: &Observed,
+        full: &Observed,
+        suspects: &Suspects,
+    ) -> Result<Vec<Cause>, E> {
+        if let Answer::Failed(why) = &metadata.answer {
+            self.evidence.push(format!(
+                "in the varied environment it does not compile: {why}"
+            ));
+        }
+        let base = metadata.trial.with(self.world.pinned());
+        let Some(still) = self.stable(&base, REPEATS)? else {
+            self.evidence.push(RESTLESS.to_owned());
+            return Ok(vec![self.cause(Fault::Chance)]);
+        };
+        if let Answer::Failed(why) = &still
+            && !full.answer.same(&still)
+        {
+            return Ok(vec![self.cause(Fault::Fails(why.clone()))]);
+        }
+        let mut causes = self.movers(&base, &still, suspects, suspects)?;
+        if causes.is_empty() {
+            let others: Suspects = self
+                .world
+                .vary
+                .iter()
+                .map(|own| (*own, Vec::new()))
+                .collect();
+            causes = self.movers(&base, &still, &others, suspects)?;
+        }
+        if !causes.is_empty() {
+            return Ok(causes);
+        }
+        let Some(right) = self.stable(&full.trial.with(self.world.pinned()), REPEATS)? else {
+            return Ok(vec![self.cause(Fault::Chance)]);
+        };
+        if !right.same(&still) {
+            return Ok(vec![self.flags(&base, &full.trial.command, &right)?]);
+        }
+        let together = metadata.trial.with(self.world.all(Setting(1)));
+        if self.moves(&together, &base, &still, false)? {
+            self.evidence
+                .push("no single variation moved it, all together did".to_owned());
+            return Ok(vec![self.cause(Fault::Together(self.world.vary.to_vec()))]);
+        }
+        let plain = metadata.trial.plain();
+        match self.stable(&plain, FREE_REPEATS)? {
+            Some(answer) if !answer.same(&full.answer) => {
+                let sentence = format!(
+                    "{FREE_REPEATS} compiles now agree with each other, and not with the recorded one"
+                );
+                self.evidence.push(sentence);
+                Ok(vec![self.cause(Fault::SinceRecorded)])
+            }
+            _ => {
+                self.evidence.push(
+                    "held still it stands still, left alone it moves, and no single variation moves it"
+                        .to_owned(),
+                );
+                Ok(vec![self.cause(Fault::Chance)])
+            }
+        }
+    }
+
+    fn cause(&mut self, fault: Fault) -> Cause {
+        self.take(fault, Vec::new())
     }
 
     fn take(&mut self, fault: Fault, modules: Vec<PathBuf>) -> Cause {
@@ -317,12 +370,12 @@ impl<E> Asked<'_, '_, E> {
 
     /// The one answer of `times` runs, or `None` as soon as two differ.
     fn stable(&mut self, trial: &Trial, times: usize) -> Result<Option<Answer>, E> {
-        let first = (self.run)(trial)?;
-        if matches!(first, Answer::Failed(_)) {
+        let first = self.ask(trial)?;
+        if first.failure().is_some() {
             return Ok(Some(first)); // It may have taken all the time that one compile has.
         }
         for _ in 1..times {
-            if !(self.run)(trial)?.same(&first) {
+            if !self.ask(trial)?.same(&first) {
                 return Ok(None);
             }
         }
@@ -338,15 +391,15 @@ impl<E> Asked<'_, '_, E> {
         still: &Answer,
         steady: bool,
     ) -> Result<bool, E> {
-        let moved = (self.run)(trial)?;
+        let moved = self.ask(trial)?;
         if moved.same(still) {
             return Ok(false);
         }
         for _ in 0..REPEATS {
-            if !(self.run)(base)?.same(still) {
+            if !self.ask(base)?.same(still) {
                 return Ok(false);
             }
-            let again = (self.run)(trial)?;
+            let again = self.ask(trial)?;
             if again.same(still) || (steady && !again.same(&moved)) {
                 return Ok(false);
             }
@@ -432,7 +485,8 @@ impl<E> Asked<'_, '_, E> {
             };
             let mut changes = self.world.only(variation, setting);
             changes.push(held);
-            if (self.run)(&base.with(changes))?.same(still) {
+            let answer = self.ask(&base.with(changes))?;
+            if !answer.is_ended() && answer.same(still) {
                 alone.push(module.clone());
             }
         }
@@ -448,7 +502,7 @@ impl<E> Asked<'_, '_, E> {
             };
             let mut changes = self.world.pinned();
             changes.push(moved);
-            if !(self.run)(&base.with(changes))?.same(still) {
+            if !self.ask(&base.with(changes))?.same(still) {
                 alone.push(module.clone());
             }
         }
@@ -499,7 +553,7 @@ impl<E> Asked<'_, '_, E> {
     }
 
     /// Both sides stand still and differ: which of the differences between their command lines?
-    fn flags(mut self, left: &Trial, right: &CommandLine, answer: &Answer) -> Result<Cause, E> {
+    fn flags(&mut self, left: &Trial, right: &CommandLine, answer: &Answer) -> Result<Cause, E> {
         let edits = left.command.towards(right);
         let with = |edits: &[&Edit]| {
             let mut trial = left.clone();
@@ -512,7 +566,7 @@ impl<E> Asked<'_, '_, E> {
             .push("each side, held still and repeated, agreed with itself".to_owned());
         let mut alone = Vec::new();
         for edit in &edits {
-            if (self.run)(&with(&[edit]))?.same(answer) {
+            if self.ask(&with(&[edit]))?.same(answer) {
                 alone.push(edit.clone());
             }
         }
@@ -525,7 +579,7 @@ impl<E> Asked<'_, '_, E> {
         let mut needed: Vec<&Edit> = edits.iter().collect();
         for edit in &edits {
             let fewer: Vec<&Edit> = needed.iter().copied().filter(|own| *own != edit).collect();
-            if fewer.len() < needed.len() && (self.run)(&with(&fewer))?.same(answer) {
+            if fewer.len() < needed.len() && self.ask(&with(&fewer))?.same(answer) {
                 needed = fewer;
             }
         }

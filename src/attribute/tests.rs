@@ -117,6 +117,37 @@ fn faults(causes: &[Cause]) -> Vec<Fault> {
     causes.iter().map(|cause| cause.fault.clone()).collect()
 }
 
+/// A compile that a busy machine made too slow differs from no other.
+#[test]
+fn what_was_ended_accuses_nobody() {
+    let ended = || Answer::Ended("it took too long".to_owned());
+    let world = World {
+        vary: VARY,
+        change: &change,
+    };
+    let observed = |answer| Observed {
+        answer,
+        trial: trial("x.rs"),
+    };
+    let open = [Fault::Fails("it took too long".to_owned())];
+    let none = Suspects::new();
+    let mut run = |_: &Trial| Ok::<_, Infallible>(svh(1));
+    for (one, other) in [(ended(), svh(1)), (svh(1), ended()), (ended(), ended())] {
+        let sides = [observed(one), observed(other)];
+        let causes = super::explain(&sides[0], &sides[1], &none, &world, &mut run).unwrap();
+        assert_eq!(faults(&causes), open);
+    }
+    // Sides that differ, and every third compile ended.
+    let mut count = 0;
+    let mut run = |_: &Trial| {
+        count += 1;
+        Ok::<_, Infallible>(if count % 3 == 0 { ended() } else { svh(1) })
+    };
+    let sides = [observed(svh(1)), observed(svh(2))];
+    let causes = super::explain(&sides[0], &sides[1], &none, &world, &mut run).unwrap();
+    assert_eq!(faults(&causes), open);
+}
+
 #[test]
 fn a_counter_is_chance() {
     let base = trial("x.rs");

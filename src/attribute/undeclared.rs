@@ -31,18 +31,14 @@ pub fn probe_undeclared<E>(
     if list.is_empty() {
         return Ok(Vec::new());
     }
-    let mut asked = Asked {
-        run,
-        world,
-        evidence: Vec::new(),
-    };
+    let mut asked = Asked::new(run, world);
     let pinned = base.with(world.pinned());
     let Some(still) = asked.stable(&pinned, 2)? else {
         return Ok(Vec::new());
     };
     let mut with = |changes: &mut dyn Iterator<Item = Change>| {
         let trial = base.with(world.pinned().into_iter().chain(changes).collect());
-        (asked.run)(&trial).map(|answer| (trial.changes, answer))
+        asked.ask(&trial).map(|answer| (trial.changes, answer))
     };
     if let [_, _, ..] = list {
         let longest = list.iter().map(|(_, own)| own.tries.len()).max();
@@ -67,7 +63,7 @@ pub fn probe_undeclared<E>(
         }
         for (change, words) in &own.tries {
             let (moved, answer) = with(&mut std::iter::once(change.clone()))?;
-            let counts = own.failing_counts || !matches!(answer, Answer::Failed(_));
+            let counts = own.failing_counts || answer.failure().is_none();
             if answer.same(&still) || !counts {
                 continue;
             }

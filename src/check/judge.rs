@@ -447,7 +447,7 @@ impl Judge<'_> {
             sides.ask(&base.with(changes))
         };
         let [one, again, two] = [at("place-a")?, at("place-a")?, at("another-place-bb")?];
-        if !one.same(&again) || one.same(&two) || matches!(one, Answer::Failed(_)) {
+        if !one.same(&again) || one.same(&two) || one.failure().is_some() {
             return Ok(None);
         }
         let mut cause = Cause::new(Fault::World(Variation::BuildPath, Vec::new()));
@@ -485,13 +485,11 @@ impl Judge<'_> {
         };
         let [one, two] = answers(true)?;
         let moved = "compiled at two places, with sources and OUT_DIR remapped to one name each, it has two SVHs";
-        let (variables, sentence) = match (&one, &two) {
-            (Answer::Failed(why), _) | (_, Answer::Failed(why)) if asked => {
-                let why =
-                    format!("under build-path, a copy of the package does not compile: {why}");
-                return Ok(Some(Cause::new(Fault::Fails(why))));
-            }
-            (Answer::Failed(_), _) | (_, Answer::Failed(_)) => return Ok(None),
+        if let Some(why) = one.failure().or(two.failure()) {
+            let why = format!("under build-path, a copy of the package does not compile: {why}");
+            return Ok(asked.then(|| Cause::new(Fault::Fails(why))));
+        }
+        let (variables, sentence) = match () {
             _ if !one.same(&two) => (Vec::new(), moved),
             _ if !asked || self.action.out_dir.is_none() => return Ok(None),
             _ => {

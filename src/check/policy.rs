@@ -345,7 +345,7 @@ pub(super) fn second_look(
     }
     let still = trial.with(pinned);
     let answer = |confined| -> Result<Answer, ReplayError> {
-        Ok(super::sides::answer(&sides.one(&still, confined)?.outcome))
+        Ok(super::sides::answer(&sides.one(&still, confined)?))
     };
     let (inside, outside) = (answer(true)?, answer(false)?);
     if inside.same(&outside) {

@@ -228,7 +228,7 @@ impl<'a> Sides<'a> {
     /// Runs a trial, whether or not one like it was run.
     pub(super) fn run(&self, trial: &Trial) -> Result<Made, ReplayError> {
         if let (MOST_ENDED.., why) = &*self.ended.borrow() {
-            let answer = Answer::Failed(why.clone());
+            let answer = Answer::Ended(why.clone());
             return Ok(Made {
                 observed: Observed {
                     trial: trial.clone(),
@@ -253,7 +253,7 @@ impl<'a> Sides<'a> {
         };
         let observed = Observed {
             trial: trial.clone(),
-            answer: answer(&run.outcome),
+            answer: answer(&run),
         };
         Ok(Made {
             observed,
@@ -310,10 +310,11 @@ impl<'a> Sides<'a> {
 }
 
 /// What a run gave, for explanations.
-pub(super) fn answer(outcome: &Outcome) -> Answer {
-    match outcome {
+pub(super) fn answer(run: &Run) -> Answer {
+    match &run.outcome {
         Outcome::Made(root) => Answer::Svh(root.svh),
         Outcome::Expanded(digest) => Answer::Expansion(digest.to_string()),
+        Outcome::Failed(why) if run.was_ended => Answer::Ended(why.clone()),
         Outcome::Failed(why) => Answer::Failed(why.clone()),
     }
 }

@@ -285,7 +285,7 @@ impl ScriptTrial<'_> {
         checked: &mut Checked,
     ) -> Result<Option<bool>, ReplayError> {
         let first = self.compile(one)?;
-        if let Answer::Failed(why) = first {
+        if let Some(why) = first.failure() {
             let why = format!(
                 "it does not compile with what its build script left when run again: {why}"
             );
@@ -316,10 +316,7 @@ impl ScriptTrial<'_> {
         let remaps = Replayer::remaps(self.script, &moved, name);
         let [here, there] = [plain, &moved].map(|run| self.compile_with(run, &remaps));
         let (here, there) = (here?, there?);
-        if [&here, &there]
-            .iter()
-            .any(|own| matches!(own, Answer::Failed(_)))
-        {
+        if [&here, &there].iter().any(|own| own.failure().is_some()) {
             return Ok(());
         }
         let effect = !here.same(&there);
@@ -453,6 +450,7 @@ impl ScriptTrial<'_> {
 fn answer(run: &ScriptRun) -> Answer {
     match &run.outputs {
         Ok(outputs) => Answer::Outputs(outputs.digest()),
+        Err(why) if !run.ended_by_itself => Answer::Ended(why.clone()),
         Err(why) => Answer::Failed(why.clone()),
     }
 }
