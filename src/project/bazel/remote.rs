@@ -27,6 +27,8 @@ pub struct Recorded {
     pub left_out: Vec<(String, String)>,
     /// Things the user should know, a sentence each.
     pub notes: Vec<String>,
+    /// Whether the build fails.
+    pub broken: bool,
 }
 
 /// One crate, as the cluster made it.
@@ -101,7 +103,8 @@ pub fn record(
             (true, false) => BazelError::NotRemote(recorded.left_out.swap_remove(0)),
         });
     }
-    if !succeeded {
+    recorded.broken = !succeeded;
+    if recorded.broken {
         let note = "the build fails; what it did not make is not checked";
         recorded.notes.push(note.to_owned());
     }
