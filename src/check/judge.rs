@@ -390,7 +390,7 @@ impl Judge<'_> {
     /// Tries which of the files, folders and variables matter that macros asked for and did not
     /// declare.
     fn probe_undeclared(&self, sides: &Sides<'_>) -> Result<Vec<Cause>, ReplayError> {
-        let Some(watch) = self.modules.map(|modules| self.watch(modules)) else {
+        let Some(watch) = sides.watch() else {
             return Ok(Vec::new());
         };
         let seen = sides.seen();

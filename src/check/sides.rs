@@ -19,7 +19,7 @@ use crate::plan::{CommandLine, Stop, Trial};
 use crate::project::{Action, TargetKind};
 use crate::replay::by_hand::ByHand;
 use crate::replay::confine::Confine;
-use crate::replay::sight::{Sighting, What};
+use crate::replay::sight::{Sighting, Watch, What};
 use crate::replay::{Outcome, ReplayError, Replayer, Run, Seat};
 
 /// After so many compiles that had to be ended, no more are made: each costs its whole time limit.
@@ -137,6 +137,11 @@ impl<'a> Sides<'a> {
     pub(super) fn loads_macros(&self) -> bool {
         let root = self.recorded().root.as_ref();
         root.is_some_and(|root| root.deps.iter().any(|dep| dep.kind == DepKind::MacrosOnly))
+    }
+
+    /// What the runs are watched for; nothing without a tracer.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        self.seat.watch.as_ref()
     }
 
     /// Runs without the tracer from here on.

@@ -225,6 +225,21 @@ pub enum TargetKind {
 }
 
 impl TargetKind {
+    /// What a compile with these arguments makes.
+    pub(crate) fn of(args: &Args) -> Self {
+        let types = args.crate_types();
+        let is = |kinds: &[&str]| types.iter().any(|own| kinds.contains(&own.as_str()));
+        if args.has("--test") {
+            TargetKind::NoMetadata
+        } else if is(&["proc-macro"]) {
+            TargetKind::ProcMacro
+        } else if is(&["lib", "rlib", "dylib"]) {
+            TargetKind::Lib
+        } else {
+            TargetKind::NoMetadata
+        }
+    }
+
     /// The word used in reports.
     pub fn as_str(self) -> &'static str {
         match self {

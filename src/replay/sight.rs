@@ -152,6 +152,7 @@ impl Watch {
             .inject(injection)
             .modules(self.modules.clone())
             .frames_for(move |access| is_news(access, &known, &declared))
+            .suspects(Arc::clone(&self.suspects))
             .variables_for(move |frames| responsible(frames, &suspects).is_some())
     }
 }

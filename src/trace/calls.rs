@@ -73,6 +73,7 @@ impl Run {
         if let Access::Blind(spot) = access {
             self.blind(process, spot);
         }
+        self.part_at(sys, &access);
         if moves_directories(&access) {
             self.moves += 1;
         }
@@ -98,7 +99,7 @@ impl Run {
         if asked || (steered && self.watch.injection.asks_who()) {
             frames = self.frames(&stopped, process);
         }
-        let answer = if steered || (sys == Sys::SchedGetaffinity && self.cpus.is_some()) {
+        let answer = if steered || (sys == Sys::SchedGetaffinity && self.together.is_some()) {
             let call = Call {
                 sys,
                 args,
@@ -269,9 +270,12 @@ impl Run {
         }
     }
 
-    /// The code behind a stop, innermost first.
+    /// The code behind a stop, innermost first; none where nobody asks after it.
     pub(crate) fn frames(&mut self, stopped: &Stopped, process: usize) -> Vec<Frame> {
         let image = &mut self.images[process];
+        if !image.suspect {
+            return Vec::new();
+        }
         let modules = &self.watch.modules;
         let stale = std::mem::take(&mut image.stale);
         let unwinder = image.unwinder.get_or_insert_default();
@@ -310,14 +314,17 @@ impl Run {
     }
 
     /// New code is being mapped from a file.
-    fn mapped(&mut self, stopped: Stopped, args: [u64; 6]) -> Result<(), Gone> {
+    fn mapped(&mut self, mut stopped: Stopped, args: [u64; 6]) -> Result<(), Gone> {
         let tid = stopped.tid();
         let process = self.tasks[&tid].process;
         self.images[process].stale = true;
+        let file = decode::descriptor(tid, decode::int(args[4])).unwrap_or_default();
+        if !self.images[process].suspect && self.is_suspect(&file) {
+            self.suspect(&mut stopped);
+        }
         let waits = self.watch.variables_for.is_some()
             && self.images[process].environment.is_none()
-            && decode::descriptor(tid, decode::int(args[4]))
-                .is_some_and(|file| environment::is_libc(&file));
+            && environment::is_libc(&file);
         let at_exit = if waits {
             AtExit::Result
         } else {

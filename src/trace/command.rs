@@ -1,6 +1,6 @@
 //! What to trace and how: the builder, and the handles on a run that has begun.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
@@ -56,7 +56,7 @@ pub(crate) struct Watch {
     pub(crate) modules: ModuleCache,
     pub(crate) clocks: bool,
     pub(crate) programs_only: bool,
-    pub(crate) cpu: Option<usize>,
+    pub(crate) suspects: Option<Arc<BTreeSet<PathBuf>>>,
     pub(crate) processes: Option<usize>,
 }
 
@@ -179,16 +179,6 @@ impl Command {
         self
     }
 
-    /// Keeps the tracer and all that it traces on this processor. A stop is then a mere switch
-    /// between two threads, where waking another processor can cost several times that: worth it
-    /// where as many runs go side by side as there are processors. The traced programs are told
-    /// the processors that they would have had.
-    #[must_use]
-    pub fn on_cpu(mut self, cpu: usize) -> Self {
-        self.watch.cpu = Some(cpu);
-        self
-    }
-
     /// Answers calls in the kernel's place.
     #[must_use]
     pub fn inject(mut self, injection: Injection) -> Self {
@@ -223,6 +213,14 @@ impl Command {
     #[must_use]
     pub fn variables_for(mut self, who: impl Fn(&[Frame]) -> bool + Send + Sync + 'static) -> Self {
         self.watch.variables_for = Some(Arc::new(who));
+        self
+    }
+
+    /// Looks at stacks and variables only in processes that have one of these files mapped as code,
+    /// and in the children of such: a compiler is nobody's suspect before its first macro.
+    #[must_use]
+    pub fn suspects(mut self, files: Arc<BTreeSet<PathBuf>>) -> Self {
+        self.watch.suspects = Some(files);
         self
     }
 
@@ -286,7 +284,6 @@ impl Command {
             umask: self.umask,
             filter: seccomp::filter(&interest(&self.watch)),
             entry: self.entry,
-            cpu: self.watch.cpu,
         };
 
         let live = Arc::new(Live::default());

@@ -14,7 +14,7 @@ use super::arch::{Arch, Native};
 use super::inject::{Steer, Stream, mix};
 use super::memory::Memory;
 use super::state::Run;
-use super::tracee::{Gone, Stopped};
+use super::tracee::{self, Gone, Stopped};
 use super::unwind;
 
 /// Where a process reads its environment, as addresses in that process.
@@ -77,11 +77,12 @@ impl Run {
             let bytes = Stream::new(mix(mix(seed, key), AT_RANDOM)).bytes(16);
             let _ = memory.write(random, &bytes);
         }
+        let mapped = unwind::mappings(tid);
+        self.images[process].suspect |= mapped.iter().any(|one| self.is_suspect(&one.path));
         if self.watch.variables_for.is_some() {
             // Mapped already: the libc of a static program is the program, and musl's is the
             // interpreter. Any other comes by mmap.
             let is_static = find(AT_BASE).is_none_or(|(_, _, base)| base == 0);
-            let mapped = unwind::mappings(tid);
             let libc = mapped.iter().find(|one| is_libc(&one.path) || is_static);
             if let Some(libc) = libc {
                 self.watch_environment(stopped, &libc.path);
@@ -124,13 +125,36 @@ impl Run {
         self.arm(stopped);
     }
 
+    /// Whether a file that is mapped as code is asked after.
+    pub(crate) fn is_suspect(&self, file: &Path) -> bool {
+        let suspects = self.watch.suspects.as_ref();
+        suspects.is_none_or(|suspects| suspects.contains(file))
+    }
+
+    /// The process of a stopped thread has code now that is asked after. Its other threads are
+    /// stopped too, to be armed.
+    pub(crate) fn suspect(&mut self, stopped: &mut Stopped) {
+        let process = self.tasks[&stopped.tid()].process;
+        self.images[process].suspect = true;
+        if self.images[process].environment.is_none() {
+            return;
+        }
+        self.arm(stopped);
+        for (tid, task) in &self.tasks {
+            if task.process == process && *tid != stopped.tid() {
+                tracee::interrupt(*tid);
+            }
+        }
+    }
+
     /// Puts the watch of its process into a thread's debug registers.
     pub(crate) fn arm(&mut self, stopped: &mut Stopped) {
         let Some(task) = self.tasks.get_mut(&stopped.tid()) else {
             return;
         };
         let process = task.process;
-        let wanted = self.images[process].environment;
+        let image = &self.images[process];
+        let wanted = image.environment.filter(|_| image.suspect);
         if task.armed == wanted {
             return;
         }

@@ -22,6 +22,7 @@ mod seccomp;
 mod spawn;
 mod state;
 mod syscall;
+mod together;
 mod tracee;
 mod unwind;
 

@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::personality;
 use nix::sys::socket::{self, ControlMessageOwned, MsgFlags, UnixCredentials, sockopt};
 use nix::unistd::Pid;
@@ -41,8 +40,6 @@ pub(crate) struct Launch {
     pub(crate) umask: Option<u32>,
     pub(crate) filter: Vec<libc::sock_filter>,
     pub(crate) entry: Option<Box<dyn Entry>>,
-    /// The one processor to stay on.
-    pub(crate) cpu: Option<usize>,
 }
 
 /// A child that is traced and about to execute its program.
@@ -148,13 +145,6 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Launched, TraceError> {
         drop(opener); // The child sees the end of the gate and goes away.
         reap(first);
         return Err(TraceError::NotPermitted { reason, source });
-    }
-    if let Some(cpu) = launch.cpu {
-        // A processor that is not ours to use leaves things as they are: only speed is lost.
-        let mut one = CpuSet::new();
-        let _ = one.set(cpu);
-        let _ = sched_setaffinity(Pid::from_raw(0), &one);
-        let _ = sched_setaffinity(Pid::from_raw(launched.pid), &one);
     }
     if let Err(source) = opener.write_all(&[1]) {
         // The child died at the gate: killed from outside.

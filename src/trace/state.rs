@@ -9,10 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
+use nix::sched::CpuSet;
 
-use super::access::{BlindSpot, Cut, Event, Outcome, Process, ProcessId, Trace};
+use super::access::{Access, BlindSpot, Cut, Event, Outcome, Process, ProcessId, Trace};
 use super::arch::Native;
 use super::calls::Pending;
 use super::command::{Live, Watch};
@@ -20,7 +19,8 @@ use super::environment::Environment;
 use super::error::TraceError;
 use super::inject::{Steering, mix};
 use super::spawn::{self, Launch};
-use super::syscall::Numbers;
+use super::syscall::{Numbers, Sys};
+use super::together::{self, Together};
 use super::tracee::{self, Gone, Resume, Status, Stop, Stopped, Wait};
 use super::unwind::{Frame, Unwinder};
 
@@ -55,11 +55,14 @@ pub(crate) struct Places {
 
 /// What belongs to a process beside its record.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct Image {
     /// Where its libc reads the environment, if that is watched.
     pub(crate) environment: Option<Environment>,
     /// Its code, as far as it was asked for.
     pub(crate) unwinder: Option<Unwinder>,
+    /// True if it has, or its parent had, code that is asked after.
+    pub(crate) suspect: bool,
     /// True if new code was mapped since the unwinder looked.
     pub(crate) stale: bool,
     /// True if other threads lived when the last exec was asked for.
@@ -81,8 +84,10 @@ pub(crate) struct Run {
     /// Index of each living process by the kernel's number.
     pub(crate) by_pid: BTreeMap<i32, usize>,
     pub(crate) events: Vec<Event>,
-    /// The processors that the programs would have if they were not kept on one.
-    pub(crate) cpus: Option<CpuSet>,
+    /// While all are kept on one processor.
+    pub(crate) together: Option<Together>,
+    /// Where those belong who were born before they could be let go, and tell it only later.
+    stragglers: Option<CpuSet>,
     /// Counts everything that may have moved a directory, by any thread.
     pub(crate) moves: u64,
     /// Links that were read, by process: canonicalising asks for the same directories again and
@@ -103,9 +108,14 @@ impl Run {
         live: Arc<Live>,
         started: &SyncSender<i32>,
     ) -> Result<Trace, TraceError> {
-        let cpus = watch
-            .cpu
-            .and_then(|_| sched_getaffinity(Pid::from_raw(0)).ok());
+        let together = if watch.programs_only {
+            None
+        } else {
+            Together::new()
+        };
+        if let Some(together) = &together {
+            together.keep(); // What this thread forks stays with it.
+        }
         let mut launched = spawn::launch(launch)?;
         let pid = launched.pid;
         let steering = Steering::new(&watch.injection);
@@ -118,7 +128,8 @@ impl Run {
             images: Vec::new(),
             by_pid: BTreeMap::new(),
             events: Vec::new(),
-            cpus,
+            together,
+            stragglers: None,
             moves: 0,
             links: BTreeSet::new(),
             blind_spots: Vec::new(),
@@ -186,6 +197,7 @@ impl Run {
         // A new process starts with its parent's memory, so with its parent's libc.
         self.images.push(Image {
             environment: parent.and_then(|parent| self.images[parent].environment),
+            suspect: parent.is_some_and(|parent| self.images[parent].suspect),
             ..Image::default()
         });
         self.by_pid.insert(pid, index);
@@ -209,6 +221,38 @@ impl Run {
             armed: None,
         };
         self.tasks.insert(tid, task);
+        if Together::ends_with(self.by_pid.len(), thread) {
+            self.part();
+        }
+        if let Some(cpus) = &self.stragglers {
+            together::let_go(tid, cpus);
+        }
+    }
+
+    /// Lets all run where they may.
+    pub(crate) fn part(&mut self) {
+        let Some(together) = self.together.take() else {
+            return;
+        };
+        let this = 0;
+        for tid in self.tasks.keys().chain(self.held.keys()).chain([&this]) {
+            together::let_go(*tid, &together.theirs);
+        }
+        self.stragglers = Some(together.theirs);
+    }
+
+    /// At the entry of a call.
+    pub(crate) fn part_at(&mut self, sys: Sys, access: &Access) {
+        if self
+            .together
+            .as_ref()
+            .is_some_and(|own| own.ends_at(sys, access))
+        {
+            self.part();
+        }
+        if sys == Sys::SchedSetaffinity {
+            self.stragglers = None; // It decides for itself, and for its children.
+        }
     }
 
     fn stopped(&mut self, mut stopped: Stopped, stop: Stop) -> Result<(), Gone> {
@@ -240,7 +284,7 @@ impl Run {
             }
             Stop::Start => {
                 self.arm(&mut stopped);
-                stopped.resume(Resume::Free, 0)
+                stopped.resume(self.after_event(tid), 0)
             }
             Stop::Group => stopped.resume(Resume::Listen, 0),
             Stop::Signal(signal) => {

@@ -126,6 +126,12 @@ pub(crate) fn seize(pid: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a running tracee report a stop, at once or when it next leaves the kernel. One that is gone
+/// needs none.
+pub(crate) fn interrupt(tid: i32) {
+    let _ = request(libc::PTRACE_INTERRUPT, tid, 0, 0);
+}
+
 /// Waits for the next stop or end of any tracee of this thread, and of no other thread.
 #[expect(
     unsafe_code,

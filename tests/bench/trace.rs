@@ -9,6 +9,7 @@
     reason = "a benchmark's report, and a panic is how it fails"
 )]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -105,13 +106,6 @@ fn measure(title: &str, rustc: &Path, args: &[&'static str], folder: &Path, roun
             traced(ours(rustc, args, folder));
         }),
         way(
-            "traced, on one processor",
-            &owned,
-            |(rustc, args, folder)| {
-                traced(ours(rustc, args, folder).on_cpu(0));
-            },
-        ),
-        way(
             "traced, with attribution",
             &owned,
             move |(rustc, args, folder)| {
@@ -130,7 +124,10 @@ fn measure(title: &str, rustc: &Path, args: &[&'static str], folder: &Path, roun
                         .iter()
                         .any(|frame| frame.module.ends_with("macro.so"))
                 };
+                // As in a check of a crate that uses a macro.
+                let suspects = BTreeSet::from([PathBuf::from("/no/macro.so")]);
                 let command = ours(rustc, args, folder).modules(modules.clone());
+                let command = command.suspects(suspects.into());
                 traced(command.frames_for(asked).variables_for(macros));
             },
         ),

@@ -1,5 +1,6 @@
 //! The tracer's injection, and who is found behind an access, on real programs and on stock rustc.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -77,6 +78,7 @@ fn pinned_runs_are_equal_and_varied_ones_are_not() {
     assert_eq!(first[14], "yes");
 }
 
+/// A run starts on its tracer's processor, of which it hears nothing; and whatever grows is let go.
 #[test]
 fn a_run_kept_on_one_processor_is_not_told() {
     let name = "a_run_kept_on_one_processor_is_not_told";
@@ -84,13 +86,26 @@ fn a_run_kept_on_one_processor_is_not_told() {
     let Some(program) = compile_c(name, "accesses", folder.path()) else {
         return;
     };
-    let told = |command: Command| {
-        let (trace, text) = output(command);
-        assert!(trace.events.iter().all(|event| !event.injected));
-        text.split_whitespace().nth(10).unwrap().to_owned()
-    };
-    let command = || quiet(&program, &["answers"], folder.path());
-    assert_eq!(told(command()), told(command().on_cpu(0)));
+    let text = |output: std::process::Output| String::from_utf8(output.stdout).unwrap();
+    let count = |text: String| text.split_whitespace().nth(10).unwrap().to_owned();
+    let mut untraced = std::process::Command::new(&program);
+    let untraced = untraced.arg("answers").current_dir(folder.path()).output();
+    let (trace, traced) = output(quiet(&program, &["answers"], folder.path()));
+    assert!(trace.events.iter().all(|event| !event.injected));
+    assert_eq!(count(traced), count(text(untraced.unwrap())));
+
+    let mut untraced = std::process::Command::new("grep");
+    let look = ["Cpus_allowed:", "/proc/self/status"];
+    let untraced = text(untraced.args(look).output().unwrap());
+    let grep = "grep Cpus_allowed: /proc/self/status";
+    for script in [
+        format!("exec {grep}"),
+        format!("{grep} | cat"),
+        format!("sleep 0.1; exec {grep}"),
+    ] {
+        let (_, traced) = output(quiet(Path::new("sh"), &["-c", &script], folder.path()));
+        assert_eq!(traced, untraced, "{script}");
+    }
 }
 
 #[test]
@@ -379,6 +394,39 @@ fn variables_are_seen_with_threads_and_children() {
         8 * 200 + 1,
         "of every thread, and of a forked child"
     );
+}
+
+/// Of a process that loads what is asked after, all threads are watched from then on.
+#[test]
+fn variables_are_seen_once_there_is_a_suspect() {
+    let name = "variables_are_seen_once_there_is_a_suspect";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(program) = compile_c(name, "accesses", folder.path()) else {
+        return;
+    };
+    let path = scrubbed("cc").arg("-print-file-name=libm.so.6").output();
+    let path = String::from_utf8(path.unwrap().stdout).unwrap();
+    let library = std::fs::canonicalize(path.trim()).unwrap();
+    let reads = |suspect: &Path| {
+        let trace = quiet(&program, &["load"], folder.path())
+            .envs([
+                ("SET", "a value".as_ref()),
+                ("LIBRARY", library.as_os_str()),
+            ])
+            .suspects(BTreeSet::from([suspect.to_owned()]).into())
+            .variables_for(is_program(&program))
+            .run()
+            .unwrap();
+        assert_eq!(trace.status, Status::Exited(0));
+        let threads = trace.events.iter().filter_map(|event| match &event.access {
+            Access::Variable { name, .. } if name == "SET" => Some(event.thread),
+            _ => None,
+        });
+        threads.collect::<Vec<_>>()
+    };
+    assert!(reads(Path::new("/no/library")).is_empty());
+    assert_eq!(reads(&library), vec![2; 200]);
+    assert_eq!(reads(&program).len(), 400);
 }
 
 fn is_program(program: &Path) -> impl Fn(&[Frame]) -> bool + Send + Sync + use<> {

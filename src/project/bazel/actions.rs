@@ -77,7 +77,7 @@ impl Planned {
                     Ok(full) => planned.compiles.push(Compile {
                         member: label.starts_with("//"),
                         for_tool,
-                        kind: kind(&full.command.args),
+                        kind: TargetKind::of(&full.command.args),
                         metadata: None,
                         full,
                         label,
@@ -297,20 +297,6 @@ fn rank(path: &Path) -> Option<usize> {
     let extension = path.extension()?;
     let kinds = ["rlib", std::env::consts::DLL_EXTENSION, "rmeta"];
     kinds.iter().position(|kind| extension == *kind)
-}
-
-pub(super) fn kind(args: &Args) -> TargetKind {
-    let types = args.crate_types();
-    let is = |kinds: &[&str]| types.iter().any(|own| kinds.contains(&own.as_str()));
-    if args.has("--test") {
-        TargetKind::NoMetadata
-    } else if is(&["proc-macro"]) {
-        TargetKind::ProcMacro
-    } else if is(&["lib", "rlib", "dylib"]) {
-        TargetKind::Lib
-    } else {
-        TargetKind::NoMetadata
-    }
 }
 
 /// How a crate is called that is made for a tool of the build, or is not.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use super::BazelError;
-use super::actions::{crate_id, is_for_tool, kind, plain_label, target_name};
+use super::actions::{crate_id, is_for_tool, plain_label, target_name};
 use super::wrapper::{self, Wrapped};
 use crate::project::area::Area;
 use crate::project::layout::Layout;
@@ -100,7 +100,7 @@ impl Cloned {
         };
         Action {
             target: target_name(&label),
-            kind: kind(&args),
+            kind: TargetKind::of(&args),
             program: root.join(program),
             out_dir: env.get(std::ffi::OsStr::new("OUT_DIR")).map(PathBuf::from),
             declared_env: env.keys().cloned().collect(),

@@ -131,7 +131,7 @@ impl Planned {
             command.program = compiler(&mut compilers, &command, root)?;
             let compile = Compile {
                 label: ran.label.clone(),
-                kind: kind(&command.args),
+                kind: TargetKind::of(&command.args),
                 inputs,
                 output,
                 folder,
@@ -207,26 +207,12 @@ fn no_codegen(args: &Args) -> bool {
 fn family(args: &Args) -> Family {
     let emit = args.emit();
     let has = |kind: &str| emit.iter().any(|own| own == kind);
-    match kind(args) {
+    match TargetKind::of(args) {
         TargetKind::NoMetadata => Family::Other,
         _ if has("link") && no_codegen(args) => Family::Hollow,
         _ if has("link") => Family::Full,
         _ if has("metadata") => Family::Check,
         _ => Family::Other,
-    }
-}
-
-fn kind(args: &Args) -> TargetKind {
-    let types = args.crate_types();
-    let is = |kinds: &[&str]| types.iter().any(|own| kinds.contains(&own.as_str()));
-    if args.has("--test") {
-        TargetKind::NoMetadata
-    } else if is(&["proc-macro"]) {
-        TargetKind::ProcMacro
-    } else if is(&["lib", "rlib", "dylib"]) {
-        TargetKind::Lib
-    } else {
-        TargetKind::NoMetadata
     }
 }
 

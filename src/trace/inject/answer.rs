@@ -293,7 +293,8 @@ impl Run {
         if let Some((_, count)) = chosen {
             return Some(Answer::Patch(Patch::Cpus(count)));
         }
-        self.cpus.map(|cpus| Answer::Patch(Patch::Mask(cpus)))
+        let together = self.together.as_ref()?;
+        Some(Answer::Patch(Patch::Mask(together.theirs)))
     }
 
     pub(super) fn inode_rule(&self, call: &Call<'_>) -> Option<u64> {
