@@ -135,7 +135,8 @@ fn build_flags(cluster: &Settings, form: &str, log: &Path) -> Vec<std::ffi::OsSt
         format!("--remote_executor={}", cluster.address).into(),
         format!("--remote_instance_name={}", cluster.instance).into(),
         "--remote_download_outputs=minimal".into(),
-        // The workspace's `bazel-out` and the like stay those of the user's own build.
+        // No links to this output base. `clean` takes away those to the user's, behind which `//...` would
+        // look for packages here; the user's next build makes them again.
         "--experimental_convenience_symlinks=ignore".into(),
         flag(&format!("--execution_log_{form}_file="), log.as_os_str()),
     ];
