@@ -7,7 +7,7 @@ use std::path::Path;
 use fs_err as fs;
 
 use super::infection;
-use super::{CheckError, Events, Settings, unrecorded};
+use super::{CheckError, Events, Settings, unless_broken, unrecorded};
 use crate::interrupt::Interrupt;
 use crate::lint::{self, Finding};
 use crate::project::bazel::aspect::{self, Orders};
@@ -142,5 +142,5 @@ pub fn check(
         .apply(report.findings.iter_mut().filter(whole));
     report.command = Some(settings.command.clone());
     report.finish();
-    Ok(report)
+    unless_broken(report, recorded.broken)
 }

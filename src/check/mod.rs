@@ -36,10 +36,11 @@ use crate::lint::levels::{CrateGlob, Levels};
 use crate::lint::offenders::{self, Offender};
 use crate::plan::strategy::{SideEdits, Strategy};
 use crate::plan::variation::Variation;
+use crate::project::bazel::BazelError;
 use crate::project::git::GitError;
 use crate::project::{self, Action, Build, RecordingError};
 use crate::replay::{self, ReplayError, Replayer};
-use crate::report::{self, CrateVerdict, Enforced, NotChecked, Report, Summary, json};
+use crate::report::{self, CrateVerdict, Enforced, NotChecked, Report, Summary, Verdict, json};
 use crate::rustc::toolchain::{Toolchain, ToolchainError};
 use crate::sandbox::{Mechanism, SandboxError};
 use crate::trace::ModuleCache;
@@ -239,6 +240,16 @@ fn unless_interrupted(error: CheckError, interrupt: &Interrupt) -> CheckError {
 /// Why there is no recorded build.
 fn unrecorded(error: impl Into<RecordingError>, interrupt: &Interrupt) -> CheckError {
     unless_interrupted(error.into().into(), interrupt)
+}
+
+/// A build that `fails` is an error, but for one with a guilty crate, which may be why: a pipelined one
+/// ends with E0460.
+fn unless_broken(report: Report, fails: bool) -> Result<Report, CheckError> {
+    let guilty = |own: &CrateVerdict| own.verdict == Verdict::Nondeterministic;
+    if fails && !report.crates.iter().any(guilty) {
+        return Err(RecordingError::from(BazelError::BuildFails).into());
+    }
+    Ok(report)
 }
 
 /// Checks the crates of a recorded build, or those in the scope of `--since`.

@@ -22,7 +22,7 @@ use crate::report::{
 };
 
 use super::infection::{self, Said};
-use super::{CheckError, Events, unrecorded, words};
+use super::{CheckError, Events, unless_broken, unrecorded, words};
 
 /// What a cluster can vary, and how.
 pub const VARIATIONS: &[(Variation, Change)] = &[
@@ -76,7 +76,7 @@ pub fn check(
     };
     let judged = bench.judge(events)?;
     events.finished();
-    let report = bench.report(judged)?;
+    let report = unless_broken(bench.report(judged)?, recorded.broken)?;
     Ok(Checked {
         report,
         traffic: cluster.traffic(),

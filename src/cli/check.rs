@@ -131,7 +131,6 @@ pub struct Args {
     cargo: Vec<OsString>,
 
     /// At the end: what stands behind it would come under its heading.
-    #[cfg(feature = "remote")]
     #[command(flatten)]
     remote: super::remote::Args,
 }
@@ -289,7 +288,6 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
     let progress = Progress::new(args.quiet);
     let checked = match (args.system.engine(), &request) {
         (Engine::BazelAspect, Request::Bazel(bazel)) => aspect::check(bazel, &settings, &interrupt),
-        #[cfg(feature = "remote")]
         (Engine::Remote, Request::Bazel(bazel)) => {
             let (typed, remote) = (args.vary.as_deref(), &args.remote);
             super::remote::check(

@@ -18,7 +18,7 @@ mod outputs;
 mod parity;
 mod probe;
 pub mod progress;
-#[cfg(feature = "remote")]
+#[cfg_attr(not(feature = "remote"), path = "no_remote.rs")]
 mod remote;
 mod replay;
 mod report;

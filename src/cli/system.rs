@@ -61,7 +61,7 @@ pub(super) enum Engine {
     /// Compiles repeated by actions of the Bazel build itself, in its sandbox or on its cluster
     BazelAspect,
     /// Bazel's own actions, run again on the remote execution cluster of the build
-    #[cfg(feature = "remote")]
+    #[cfg_attr(not(feature = "remote"), value(hide = true))]
     Remote,
 }
 
@@ -82,7 +82,6 @@ impl Engine {
                 "`--engine free` needs a pipelined Bazel build: Cargo makes metadata and library in one process"
             ),
             Self::BazelAspect => bail!("`--engine bazel-aspect` needs a Bazel workspace"),
-            #[cfg(feature = "remote")]
             Self::Remote => {
                 bail!("`--engine remote` needs a Bazel workspace: Cargo builds on no cluster")
             }

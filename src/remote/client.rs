@@ -117,7 +117,7 @@ impl Client {
         if is_refusal(status) {
             return Some(self.refused(status));
         }
-        is_passing(status).then(|| RemoteError::Lost {
+        is_gone(status).then(|| RemoteError::Lost {
             address: self.settings.address.clone(),
             why: words(status),
         })
@@ -350,6 +350,12 @@ fn is_passing(status: &Status) -> bool {
             | Code::Internal
             | Code::Unknown
     )
+}
+
+/// Whether the way to the server is cut. Another failure that does not pass is that of one request: a
+/// worker may fail at one action, and do well with the next.
+fn is_gone(status: &Status) -> bool {
+    status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
 }
 
 /// A status in words: what the server said, else what happened below.

@@ -124,7 +124,7 @@ pub enum ReplayError {
     /// The disk is full: no verdict would mean anything.
     #[error("no space left below {}: free some, or put the target directory elsewhere with CARGO_TARGET_DIR", .0.display())]
     DiskFull(PathBuf),
-    /// The sandbox could not be made or entered.
+    /// The sandbox could not be made or entered: why, down to the kernel's answer.
     #[error("{0}")]
     Sandbox(String),
     /// A file of the run could not be made or read.
@@ -133,6 +133,15 @@ pub enum ReplayError {
     /// An artifact could not be read.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
+}
+
+impl ReplayError {
+    /// A sandbox that failed, with its causes in one sentence.
+    fn sandbox(error: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        let causes: Vec<String> = causes.map(ToString::to_string).collect();
+        Self::Sandbox(causes.join(": "))
+    }
 }
 
 impl Replayer {
@@ -206,7 +215,7 @@ impl Replayer {
         let ended = ended.map_err(|source| match source.kind() {
             io::ErrorKind::Interrupted => ReplayError::Interrupted,
             // Without the sandbox the same start has worked, or will say what is wrong with it.
-            _ if confined => ReplayError::Sandbox(source.to_string()),
+            _ if confined => ReplayError::sandbox(&source),
             _ => ReplayError::Start {
                 program: program.clone(),
                 source,
@@ -319,7 +328,7 @@ impl Replayer {
         }
         let policy = confine.policy(write, temp);
         let sandbox = confine.prepare(&policy);
-        let sandbox = sandbox.map_err(|error| ReplayError::Sandbox(error.to_string()))?;
+        let sandbox = sandbox.map_err(|error| ReplayError::sandbox(&error))?;
         Ok(Some((sandbox, policy)))
     }
 }

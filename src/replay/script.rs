@@ -208,7 +208,7 @@ impl Replayer {
         };
         let ended = ended.map_err(|source| match source.kind() {
             io::ErrorKind::Interrupted => ReplayError::Interrupted,
-            _ if confined => ReplayError::Sandbox(source.to_string()),
+            _ if confined => ReplayError::sandbox(&source),
             _ => ReplayError::Start {
                 program: script.program.clone(),
                 source,

@@ -73,7 +73,6 @@ pub(super) fn prepare(policy: &Policy) -> Result<Prepared, SandboxError> {
         Op::ReadOnly { at: at("proc") },
         Op::Pivot {
             at: c_path(&root.place).unwrap_or_default(),
-            old: OLD.to_owned(),
         },
     ];
     let mut outer = identity();
@@ -95,9 +94,6 @@ pub(super) fn prepare(policy: &Policy) -> Result<Prepared, SandboxError> {
         shell,
     })
 }
-
-/// Name of the old root below the new one, while both are there.
-const OLD: &std::ffi::CStr = c".old";
 
 fn place(view: &View) -> Option<PathBuf> {
     let free = |place: &&Path| {
@@ -174,7 +170,7 @@ impl Root {
     fn found(&mut self, policy: &Policy) {
         let root = c_path(&self.place).unwrap_or_default();
         self.steps.push(tmpfs(root, ROOT_SIZE.to_owned()));
-        for folder in ["/.old", "/proc", "/dev"] {
+        for folder in ["/proc", "/dev"] {
             self.directory(Path::new(folder));
         }
         // While the old one is still there: the kernel gives a /proc only to who sees one whole.

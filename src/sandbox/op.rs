@@ -45,7 +45,7 @@ pub(super) enum Op {
     /// Takes away the right to write, below a mount.
     ReadOnly { at: CString },
     /// Makes this mount the root, lets the old one go, and forbids writing to the new one itself.
-    Pivot { at: CString, old: CString },
+    Pivot { at: CString },
     /// Bounds a resource.
     Limit {
         resource: Resource,
@@ -176,7 +176,7 @@ impl Op {
                 Self::Symlink { says, at } => check(libc::symlink(says.as_ptr(), at.as_ptr())),
                 Self::Bind { from, at, access } => bind(from, at, *access),
                 Self::ReadOnly { at } => set_attributes(libc::AT_FDCWD, at, HARMLESS, 0),
-                Self::Pivot { at, old } => pivot(at, old),
+                Self::Pivot { at } => pivot(at),
                 Self::Limit { resource, most } => {
                     let limit = libc::rlimit64 {
                         rlim_cur: *most,
@@ -232,16 +232,8 @@ impl Op {
                 }
                 text
             }
-            Self::ReadOnly { at } => line(&[b"mount -o remount,bind,ro"], at),
-            // Not the whole step: that is left to the second `unshare`.
-            Self::Pivot { at, old } => {
-                let old = word(&[at.as_bytes(), b"/", old.as_bytes()].concat());
-                let mut text = OsString::from("rmdir ");
-                text.push(old);
-                text.push("\n");
-                text.push(line(&[b"mount -o remount,bind,ro"], at));
-                text
-            }
+            // Of `Pivot` a part: the rest is left to the second `unshare`.
+            Self::ReadOnly { at } | Self::Pivot { at } => line(&[b"mount -o remount,bind,ro"], at),
             _ => return None,
         };
         Some(line)
@@ -278,7 +270,7 @@ impl fmt::Display for Op {
                 )
             }
             Self::ReadOnly { at } => write!(f, "make {} read-only", path(at).display()),
-            Self::Pivot { at, .. } => write!(f, "make {} the root", path(at).display()),
+            Self::Pivot { at } => write!(f, "make {} the root", path(at).display()),
             Self::Limit { resource, .. } => write!(f, "set the limit {}", resource.option()),
             Self::DropCapabilities => f.write_str("give up capabilities"),
             Self::NoNewPrivileges => f.write_str("set no_new_privs"),
@@ -393,17 +385,17 @@ fn bits(flags: i32) -> u32 {
     u32::from_ne_bytes(flags.to_ne_bytes())
 }
 
-/// `at` holds an empty directory `old`, of which `old` is the path below `at`.
+/// The old root is mounted on top of the new one for a moment: `pivot_root(2)`, "`pivot_root(\".\",
+/// \".\")`". A folder for it could bear a name that the policy shows.
 #[expect(unsafe_code, reason = "plain system calls between fork and exec")]
-fn pivot(at: &CStr, old: &CStr) -> Result<i64, i32> {
+fn pivot(at: &CStr) -> Result<i64, i32> {
+    let here = c".".as_ptr();
     // SAFETY: live strings.
     unsafe {
         check(libc::chdir(at.as_ptr()))?;
-        let call = libc::SYS_pivot_root;
-        check(libc::syscall(call, c".".as_ptr(), old.as_ptr()))?;
+        check(libc::syscall(libc::SYS_pivot_root, here, here))?;
+        check(libc::umount2(here, libc::MNT_DETACH))?;
         check(libc::chdir(c"/".as_ptr()))?;
-        check(libc::umount2(old.as_ptr(), libc::MNT_DETACH))?;
-        check(libc::rmdir(old.as_ptr()))?;
     }
     set_attributes(libc::AT_FDCWD, c"/", HARMLESS, 0)
 }

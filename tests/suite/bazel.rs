@@ -106,13 +106,16 @@ pub(crate) fn run(root: &Path, steps: &str) -> Done {
         .unwrap();
     let sysroot = PathBuf::from(String::from_utf8(sysroot.stdout).unwrap().trim());
     let binary = Path::new(env!("CARGO_BIN_EXE_svhcheck"));
+    let aspect = support::root().join("src/bazel");
     let status = Command::new(support::root().join(".ci/bazel-root"))
         .arg("run")
-        .args([root, &sysroot, binary, &workspace.path(""), folder.path()])
+        .args([root, &sysroot, binary, &aspect])
+        .args([folder.path(), &workspace.path("")])
         .args(["--", "env", "-i"])
         .arg(format!("PATH={}/bin:/usr/bin:/bin", sysroot.display()))
         .arg(format!("HOME={}", home.display()))
         .arg(format!("SVHCHECK={}", binary.display()))
+        .arg(format!("ASPECT={}", aspect.display()))
         .args([
             "USER=root",
             "bash",

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::bazel::{self, guilty};
 use crate::support;
@@ -72,9 +73,16 @@ json aspect //... --engine=bazel-aspect "$strategies"
 json on-cluster //libs:squares --engine=bazel-aspect "$strategies" --vary=none "$cluster" "$platform"
 # As a user would have it in every build.
 mkdir tools
-cp -r "$HOME"/.cache/bazel/*/*/svhcheck/aspect/svhcheck_aspects tools/svhcheck
+cp -r "$ASPECT" tools/svhcheck
+cp "$SVHCHECK" tools/svhcheck/
 step validation bazel build --aspects=//tools/svhcheck:svhcheck.bzl%svhcheck //libs:squares
 "#;
+
+/// What a report says first about a crate.
+fn finding<'a>(report: &'a Value, id: &str) -> &'a Value {
+    let mut findings = report["findings"].as_array().unwrap().iter();
+    findings.find(|own| own["crate"] == id).unwrap()
+}
 
 #[test]
 fn aspect_and_cluster_name_the_planted_targets_and_no_other() {
@@ -92,11 +100,10 @@ fn aspect_and_cluster_name_the_planted_targets_and_no_other() {
     let planted = ["//libs:folder", "//libs:squares"];
     assert_eq!(guilty(&report), planted.into(), "{report:#}");
     assert_eq!(krate(&report, "//libs:area")["verdict"], "infected");
-    let mut findings = report["findings"].as_array().unwrap().iter();
-    let folder = findings
-        .find(|own| own["crate"] == "//libs:folder")
-        .unwrap();
-    assert_eq!(folder["culprit"]["package"], "//macros:cwd");
+    assert_eq!(
+        finding(&report, "//libs:folder")["culprit"]["package"],
+        "//macros:cwd"
+    );
     let said = done.said("remote").err;
     assert!(said.contains("note: the cluster ran "), "{said}");
 
@@ -104,6 +111,13 @@ fn aspect_and_cluster_name_the_planted_targets_and_no_other() {
     let planted = ["//libs:folder", "//libs:release", "//libs:squares"];
     assert_eq!(guilty(&report), planted.into(), "{report:#}");
     assert_eq!(krate(&report, "//libs:area")["verdict"], "infected");
+    let squares = finding(&report, "//libs:squares");
+    assert_eq!(squares["factor"], "randomness");
+    assert_eq!(squares["culprit"]["package"], "//macros:hash");
+    // Bazel's sandbox allows one of our own within it.
+    let unconfined = "without the sandbox";
+    let left = report["not_checked"].to_string();
+    assert!(!left.contains(unconfined), "{report:#}");
     let report = done.report("on-cluster");
     assert!(guilty(&report).contains("//libs:squares"), "{report:#}");
 

@@ -42,6 +42,8 @@ pub struct Reports {
     pub targets: BTreeSet<String>,
     /// Targets of which an action failed, as (label, why).
     pub failed: BTreeSet<(String, String)>,
+    /// Whether the user's own build fails.
+    pub broken: bool,
 }
 
 /// Builds with the aspect.
@@ -68,6 +70,8 @@ pub fn record(
         REPLAY => "svhcheck could not check it (its message is above)",
         _ => "the build did not make it: it failed",
     };
+    let own = events.failures.iter().filter(|(_, kind)| kind != REPLAY);
+    let broken = !succeeded && (own.count() > 0 || events.failures.is_empty());
     let failed = events.failures.into_iter();
     let reports = events.files.iter().filter(|path| is_report(path));
     let reports = Reports {
@@ -78,6 +82,7 @@ pub fn record(
         failed: failed
             .map(|(label, kind)| (label, why(&kind).to_owned()))
             .collect(),
+        broken,
     };
     match (reports.files.is_empty(), succeeded) {
         (true, true) => Err(BazelError::NoRust),

@@ -197,7 +197,9 @@ impl<'a> Bazel<'a> {
         if self.interrupt.is_set() {
             return Err(BazelError::Interrupted);
         }
-        if !status.success() && !matches!(status.code(), Some(1)) {
+        // "Parts of it" failed: what there is of the graph is taken, if there is any.
+        let part = status.code() == Some(1) && !matches!(&graph, Ok(own) if own.actions.is_empty());
+        if !status.success() && !part {
             return Err(self.failed("aquery", status, &said));
         }
         Ok(graph?)
@@ -213,7 +215,9 @@ impl<'a> Bazel<'a> {
         // Bazel's ExitCode.java.
         let hint = match status.code() {
             Some(2) => "; a flag or a pattern is wrong",
+            Some(34) => "; the cluster or cache does not answer it",
             Some(36 | 37) => "; the server is gone: run svhcheck again",
+            Some(39) => "; the cache has lost what it had: run svhcheck again",
             Some(45) => "; another call of Bazel holds the workspace",
             _ => "",
         };

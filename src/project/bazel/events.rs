@@ -120,7 +120,9 @@ impl Events {
             event.id.pattern_skipped.or(event.id.pattern),
             &event.aborted,
         ) {
-            let why = |pattern| (pattern, aborted.description.clone());
+            // Bazel lists below it where it has looked.
+            let line = aborted.description.lines().next().unwrap_or_default();
+            let why = |pattern| (pattern, line.to_owned());
             self.unmatched.extend(id.pattern.into_iter().map(why));
         }
         if let (Some(id), Some(action)) = (event.id.action_completed, event.action)
@@ -148,7 +150,7 @@ mod tests {
         let lines = [
             r#"{"id":{"started":{"uuid":"1"}},"children":[{"progress":{}}],"started":{}}"#,
             r#"{"id":{"pattern":{"pattern":["//..."]}},"children":[{"targetConfigured":{"label":"//a:a"}},{"targetConfigured":{"label":"//b:b"}}],"expanded":{}}"#,
-            r#"{"id":{"pattern":{"pattern":["//no:no"]}},"aborted":{"reason":"LOADING_FAILURE","description":"no such package"}}"#,
+            r#"{"id":{"pattern":{"pattern":["//no:no"]}},"aborted":{"reason":"LOADING_FAILURE","description":"no such package\n - /w/no"}}"#,
             r#"{"id":{"actionCompleted":{"primaryOutput":"bazel-out/a","label":"//a:a"}},"action":{"exitCode":1,"type":"Rustc"}}"#,
             r#"{"id":{"actionCompleted":{"primaryOutput":"bazel-out/b","label":"//b:b"}},"action":{"success":true}}"#,
             r#"{"id":{"namedSet":{"id":"0"}},"namedSetOfFiles":{"files":[{"name":"a/a.json","uri":"bytestream://x/blobs/1/2","pathPrefix":["bazel-out","k8","bin"]}]}}"#,

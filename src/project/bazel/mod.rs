@@ -138,7 +138,6 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, BazelEr
     let mut succeeded = bazel.build(&request.patterns, &log)?;
     let mut events = Events::read(&log)?;
     if let Some((pattern, why)) = events.unmatched.pop() {
-        let why = why.lines().next().unwrap_or_default().to_owned();
         return Err(BazelError::NoMatch { pattern, why });
     }
     let graph = bazel.graph(&request.patterns)?;

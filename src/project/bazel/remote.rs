@@ -27,6 +27,8 @@ pub struct Recorded {
     pub left_out: Vec<(String, String)>,
     /// Things the user should know, a sentence each.
     pub notes: Vec<String>,
+    /// Whether the build fails.
+    pub broken: bool,
 }
 
 /// One crate, as the cluster made it.
@@ -101,7 +103,8 @@ pub fn record(
             (true, false) => BazelError::NotRemote(recorded.left_out.swap_remove(0)),
         });
     }
-    if !succeeded {
+    recorded.broken = !succeeded;
+    if recorded.broken {
         let note = "the build fails; what it did not make is not checked";
         recorded.notes.push(note.to_owned());
     }
@@ -132,7 +135,8 @@ fn build_flags(cluster: &Settings, form: &str, log: &Path) -> Vec<std::ffi::OsSt
         format!("--remote_executor={}", cluster.address).into(),
         format!("--remote_instance_name={}", cluster.instance).into(),
         "--remote_download_outputs=minimal".into(),
-        // The workspace's `bazel-out` and the like stay those of the user's own build.
+        // No links to this output base. `clean` takes away those to the user's, behind which `//...` would
+        // look for packages here; the user's next build makes them again.
         "--experimental_convenience_symlinks=ignore".into(),
         flag(&format!("--execution_log_{form}_file="), log.as_os_str()),
     ];
