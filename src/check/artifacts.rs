@@ -16,7 +16,7 @@ use crate::plan::variation::Setting;
 use crate::plan::{CommandLine, Stop, Trial};
 use crate::project::{Action, Build, TargetKind};
 use crate::replay::ReplayError;
-use crate::replay::sight::crate_of;
+use crate::replay::blame::crate_of;
 
 /// Most names in one finding.
 const MAX_NAMES: usize = 8;

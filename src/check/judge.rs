@@ -185,6 +185,7 @@ impl Judge<'_> {
             suspects: Arc::new(macros.flat_map(|own| own.outputs.iter().cloned()).collect()),
             known: Arc::new(known),
             declared: Arc::new(declared),
+            direct: BTreeSet::new(),
         }
     }
 
@@ -489,17 +490,17 @@ impl Judge<'_> {
             let why = format!("under build-path, a copy of the package does not compile: {why}");
             return Ok(asked.then(|| Cause::new(Fault::Fails(why))));
         }
-        let (variables, sentence) = match () {
-            _ if !one.same(&two) => (Vec::new(), moved),
-            _ if !asked || self.action.out_dir.is_none() => return Ok(None),
-            _ => {
-                let [one, two] = answers(false)?;
-                if one.same(&two) {
-                    return Ok(None);
-                }
-                let sentence = "compiled at two places it has two SVHs; with OUT_DIR remapped too (--remap-path-prefix), one";
-                (vec![OsString::from("OUT_DIR")], sentence)
+        let (variables, sentence) = if !one.same(&two) {
+            (Vec::new(), moved)
+        } else if !asked || self.action.out_dir.is_none() {
+            return Ok(None);
+        } else {
+            let [one, two] = answers(false)?;
+            if one.same(&two) {
+                return Ok(None);
             }
+            let sentence = "compiled at two places it has two SVHs; with OUT_DIR remapped too (--remap-path-prefix), one";
+            (vec![OsString::from("OUT_DIR")], sentence)
         };
         let mut cause = Cause::new(Fault::World(Variation::BuildPath, variables));
         cause.evidence.push(sentence.to_owned());

@@ -4,6 +4,7 @@
 //! A failing rustc is a fact in the [`Run`], not an error; an error means that svhcheck could not
 //! do its own part.
 
+pub mod blame;
 pub mod by_hand;
 pub mod confine;
 pub mod launch;

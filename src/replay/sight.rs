@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use nix::libc;
 
+use super::blame::{callers, own_function};
 use super::confine::Confine;
 use crate::os_text::normalized;
 use crate::plan::variation::{Change, Variation};
@@ -31,6 +32,8 @@ pub struct Watch {
     pub known: Arc<BTreeSet<PathBuf>>,
     /// Files that the compile declared. Their content is no news, their times and numbers are.
     pub declared: Arc<BTreeSet<PathBuf>>,
+    /// For a build script: the names of the crates that it depends on by itself.
+    pub direct: BTreeSet<String>,
 }
 
 /// One thing that watched code asked of the world.
@@ -328,7 +331,7 @@ pub(super) fn sightings(
         {
             continue;
         }
-        let frame = own_function(frames, &module);
+        let frame = own_function(frames, &module, &watch.direct);
         let function = frame
             .and_then(|frame| frame.symbol.as_deref())
             .map(str::to_owned);
@@ -388,109 +391,6 @@ fn owners(trace: &Trace, suspects: &BTreeSet<PathBuf>) -> BTreeMap<ProcessId, Ar
         }
     }
     found
-}
-
-/// The innermost frame of the module's own code: not of std and the crates around it, which are
-/// linked into every module.
-fn own_function<'a>(frames: &'a [Frame], module: &Path) -> Option<&'a Frame> {
-    let stem = module.file_stem().unwrap_or_default().to_string_lossy();
-    if stem.starts_with("build-script-") {
-        return script_function(frames, module, &stem.replace('-', "_"));
-    }
-    let stem = stem.strip_prefix("lib").unwrap_or(&stem);
-    let crate_name = stem.rsplit_once('-').map_or(stem, |(name, _)| name);
-    let named = || {
-        frames
-            .iter()
-            .filter(|frame| &*frame.module == module)
-            .filter_map(|frame| Some((frame, crate_of(frame.symbol.as_deref()?))))
-    };
-    let own = named().find(|(_, name)| *name == crate_name);
-    let foreign = || named().find(|(_, name)| !RUNTIME.contains(name));
-    own.or_else(foreign).map(|(frame, _)| frame)
-}
-
-/// For a build script of the crate `own`: its own function, or that of the package that it called
-/// to do the work. What that package asked others to do for it is still its doing.
-fn script_function<'a>(frames: &'a [Frame], module: &Path, own: &str) -> Option<&'a Frame> {
-    let named = || {
-        frames
-            .iter()
-            .filter(|frame| &*frame.module == module)
-            .filter_map(|frame| Some((frame, crate_of(frame.symbol.as_deref()?))))
-            // `_start` and `main` are nobody's, and so is what C libraries are made of.
-            .filter(|(frame, _)| frame.symbol.as_ref().is_some_and(|own| own.contains("::")))
-            .filter(|(_, name)| !RUNTIME.contains(name))
-    };
-    let (first, inner) = named().next()?;
-    if inner == own {
-        return Some(first);
-    }
-    let called = named()
-        .take_while(|(_, name)| *name != own)
-        .last()
-        .map(|(_, name)| name)?;
-    named()
-        .find(|(_, name)| *name == called)
-        .map(|(frame, _)| frame)
-}
-
-/// Crates of the runtime, which are never to blame for what they are asked to do.
-const RUNTIME: &[&str] = &[
-    "std",
-    "core",
-    "alloc",
-    "proc_macro",
-    "hashbrown",
-    "std_detect",
-    "__rustc",
-    "getrandom",
-    "rand",
-    "rand_core",
-    "rand_chacha",
-];
-
-/// Most callers that are told.
-const MAX_CALLERS: usize = 4;
-
-/// The functions of the same code that called `own`, without the standard library's.
-fn callers(frames: &[Frame], own: &Frame) -> Vec<String> {
-    let outer = frames.iter().skip_while(|frame| !std::ptr::eq(*frame, own));
-    let mut names: Vec<String> = outer
-        .skip(1)
-        .filter(|frame| frame.module == own.module)
-        .filter_map(|frame| frame.symbol.as_deref())
-        .filter(|name| name.contains("::") && !name.contains(" as core::ops::"))
-        .filter(|name| !RUNTIME.contains(&crate_of(name)))
-        .map(str::to_owned)
-        .take(MAX_CALLERS)
-        .collect();
-    names.dedup();
-    names
-}
-
-/// The crate of a demangled symbol: `<a::B as c::D>::f` is of `a`, and so is `<[u8] as a::C>::f`,
-/// whose type is nobody's.
-pub fn crate_of(symbol: &str) -> &str {
-    let first = first_crate(symbol);
-    match symbol.split_once(" as ") {
-        Some((_, of_trait)) if !first.1 => first_crate(of_trait).0,
-        _ => first.0,
-    }
-}
-
-/// The first word of a path or type, and whether it is a crate (a path goes on behind it).
-fn first_crate(text: &str) -> (&str, bool) {
-    let mut start = text.trim_start_matches(['<', '&', '*', '(', '[']);
-    while let Some(rest) = ["mut ", "const ", "dyn "]
-        .iter()
-        .find_map(|own| start.strip_prefix(own))
-    {
-        start = rest.trim_start_matches(['<', '&', '*', '(', '[']);
-    }
-    let end = start.find(|c: char| !c.is_alphanumeric() && c != '_');
-    let (name, rest) = start.split_at(end.unwrap_or(start.len()));
-    (name, rest.starts_with("::"))
 }
 
 /// What an access asks; one that the sandbox refused asks what it would have had outside.
@@ -563,23 +463,4 @@ fn is_random_device(path: &Path) -> bool {
     ]
     .iter()
     .any(|own| path == Path::new(own))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn symbols_tell_their_crate() {
-        assert_eq!(crate_of("hash_macro::five"), "hash_macro");
-        assert_eq!(crate_of("<a::B as core::fmt::Debug>::fmt"), "a");
-        assert_eq!(crate_of("<&mut x::Y as z::Z>::f"), "x");
-        assert_eq!(crate_of("getrandom"), "getrandom");
-        let into = "<[&str; 5] as core::convert::Into<std::collections::HashSet<&str>>>::into";
-        assert_eq!(crate_of(into), "core");
-        assert_eq!(crate_of("<u32 as x::Y<a::B>>::f"), "x");
-        assert_eq!(crate_of("<*const dyn x::Y>::f"), "x");
-        assert_eq!(crate_of("<(a::B, u8) as c::D>::f"), "a");
-        assert_eq!(crate_of(""), "");
-    }
 }

@@ -1,6 +1,7 @@
 //! A build script's sandbox: what the first run in it was refused, and whether that matters.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::{Checked, ScriptTrial};
 use crate::check::escapes::called_by;
@@ -43,8 +44,10 @@ impl ScriptTrial<'_> {
             .filter(|own| own.what == What::Process)
             .cloned()
             .collect();
-        let refused =
-            |own: &&Sighting| own.refused && !matches!(own.what, What::Write(_) | What::Network);
+        let refused = |own: &&Sighting| {
+            let elsewhere = matches!(own.what, What::Write(_) | What::Network);
+            own.refused && !elsewhere && !self.is_cargos(own)
+        };
         let refused = inside.sightings.iter().filter(refused);
         escaped.refused = refused.cloned().collect();
         let unhurt = escaped.refused.is_empty() && inside.outputs.is_ok();
@@ -83,6 +86,14 @@ impl ScriptTrial<'_> {
             }
         }
         Ok(Some((outside, escaped)))
+    }
+
+    /// Whether Cargo asked, as it does for each build: the workspace's manifests and its own settings. A
+    /// script that runs it (`cargo metadata`) reaches for nothing more.
+    fn is_cargos(&self, seen: &Sighting) -> bool {
+        let program = seen.program.as_deref().map(Path::new);
+        let cargo = program.is_some_and(|own| own.ends_with("cargo"));
+        cargo && self.script.layout.is_none()
     }
 
     /// What the script was refused, a finding for each function. `others` are findings that may

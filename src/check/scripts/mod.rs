@@ -82,7 +82,13 @@ fn watch(judge: &Judge<'_>, script: &Action, modules: &ModuleCache) -> Watch {
     let mut declared = script.declared_files();
     declared.extend(script.manifests());
     declared.extend(judge.settings.inputs_of(&judge.action.id).cloned());
+    let compiles = judge.build.script_compiles.iter();
+    let direct = compiles
+        .filter(|own| own.package == script.package)
+        .flat_map(|own| own.args.externs())
+        .map(|(name, _)| name);
     Watch {
+        direct: direct.collect(),
         modules: modules.clone(),
         suspects: Arc::new(BTreeSet::from([script.program.clone()])),
         known: Arc::new(known),

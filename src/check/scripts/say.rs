@@ -12,8 +12,9 @@ use crate::check::verdict::{Evidence, Writer, is_about, shown};
 use crate::check::words::message;
 use crate::lint::{Culprit, CulpritKind, Finding, Grade, Traced};
 use crate::plan::variation::Variation;
+use crate::replay::blame::crate_of;
 use crate::replay::script::{Outputs, ScriptRun};
-use crate::replay::sight::{Sighting, What, crate_of};
+use crate::replay::sight::{Sighting, What};
 
 /// What helps where git reads: declared, its files make the script run more often, and no two machines
 /// agree on them.
