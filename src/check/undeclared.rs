@@ -75,6 +75,7 @@ fn has_room(found: &[(Fault, Undeclared)], fault: &Fault) -> bool {
 
 fn of(action: &Action, declared: &BTreeSet<PathBuf>, what: &What) -> Option<(Fault, Undeclared)> {
     let (fault, tries, failing_counts) = match what {
+        What::Read(path) if holds_own(action, path) => return None,
         What::Read(path) => {
             let hidden = Change::Hide(path.clone());
             let garbled = Change::Garble(path.clone());
@@ -85,7 +86,7 @@ fn of(action: &Action, declared: &BTreeSet<PathBuf>, what: &What) -> Option<(Fau
             (Fault::File(path.clone()), tries, true)
         }
         What::List(folder) => {
-            let entry = entry_to_hide(folder, declared)?;
+            let entry = entry_to_hide(action, folder, declared)?;
             let name = entry.file_name()?.to_string_lossy().into_owned();
             let counts = !declared.iter().any(|own| own.starts_with(&entry));
             let words = format!("with its entry `{name}` hidden");
@@ -115,9 +116,18 @@ fn of(action: &Action, declared: &BTreeSet<PathBuf>, what: &What) -> Option<(Fau
     Some((fault, undeclared))
 }
 
+/// Whether something of the build itself is there or below: without it, nothing runs at all.
+fn holds_own(action: &Action, path: &Path) -> bool {
+    let externs = action.args.externs().into_iter();
+    let externs = externs.map(|(_, own)| action.cwd.join(own));
+    let own = action.outputs.iter().chain(&action.out_dir).cloned();
+    let mut own = own.chain(externs).chain([action.program.clone()]);
+    own.any(|own| own.starts_with(path))
+}
+
 /// An entry of a listed folder, a file if there is one, that can be hidden without taking a source
-/// away.
-fn entry_to_hide(folder: &Path, declared: &BTreeSet<PathBuf>) -> Option<PathBuf> {
+/// or the build itself away.
+fn entry_to_hide(action: &Action, folder: &Path, declared: &BTreeSet<PathBuf>) -> Option<PathBuf> {
     let mut entries: Vec<PathBuf> = fs_err::read_dir(folder)
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -133,7 +143,7 @@ fn entry_to_hide(folder: &Path, declared: &BTreeSet<PathBuf>) -> Option<PathBuf>
     };
     entries.retain(|path| {
         let manifest = path.file_name().is_some_and(|own| manifests.contains(&own));
-        !manifest && !is_source(path)
+        !manifest && !is_source(path) && !holds_own(action, path)
     });
     let file = entries.iter().position(|path| path.is_file());
     let folder = || entries.iter().position(|path| path.is_dir());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support;
-use crate::workspace::{Said, Workspace};
+use crate::workspace::{Said, Workspace, krate};
 
 const LIBRARY: &str = "[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2021\"\n";
 
@@ -330,4 +330,33 @@ fn a_package_that_cannot_be_moved_is_not_checked_for_its_place() {
         assert!(!said.out.contains(telltale), "{why}");
     }
     workspace.assert_nothing_left();
+}
+
+/// What is hidden to see whether a listed folder matters is never the build's own.
+#[test]
+fn a_script_and_a_macro_that_list_the_folder_of_the_target_directory_still_run() {
+    let list = "std::fs::read_dir(std::env::var(\"CARGO_MANIFEST_DIR\").unwrap()).unwrap().count()";
+    let workspace = Workspace::of(&[
+        (
+            "Cargo.toml",
+            "[package]\nname = \"one\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
+             [dependencies]\nlister = { path = \"z\" }\n[workspace]\n",
+        ),
+        ("src/lib.rs", "lister::list!();\n"),
+        ("build.rs", &format!("fn main() {{ {list}; }}\n")),
+        (
+            "z/Cargo.toml",
+            "[package]\nname = \"lister\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[lib]\nproc-macro = true\n",
+        ),
+        (
+            "z/src/lib.rs",
+            &format!(
+                "#[proc_macro]\npub fn list(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{\n\
+                 {list}; proc_macro::TokenStream::new()\n}}\n"
+            ),
+        ),
+    ]);
+    let report = workspace.report(&["//...", "--", "--offline"], 0);
+    assert_eq!(krate(&report, "//:one")["verdict"], "safe", "{report:#}");
+    assert_eq!(report["summary"]["verdicts"]["inconclusive"], 0);
 }
