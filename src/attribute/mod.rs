@@ -55,7 +55,7 @@ impl Answer {
     }
 
     /// Whether it says nothing.
-    fn is_ended(&self) -> bool {
+    pub fn is_ended(&self) -> bool {
         matches!(self, Answer::Ended(_))
     }
 

@@ -348,15 +348,16 @@ pub(super) fn second_look(
         Ok(super::sides::answer(&sides.one(&still, confined)?))
     };
     let (inside, outside) = (answer(true)?, answer(false)?);
-    if inside.same(&outside) {
+    let told = !inside.is_ended() && !outside.is_ended();
+    if told && inside.same(&outside) {
         forget();
         return Ok(run);
     }
-    if outside.same(&answer(false)?) && inside.same(&answer(true)?) {
+    if told && outside.same(&answer(false)?) && inside.same(&answer(true)?) {
         let sentence = "in the sandbox, without it, all else held still, the output is another";
         leave(sentence.to_owned());
     } else {
-        // It moves by itself, so nobody can tell; chance is judged where nothing is refused.
+        // It moves by itself or does not end, so nobody can tell; chance is judged where nothing is refused.
         sides.leave_sandbox(BTreeSet::new(), String::new());
     }
     sides.one(trial, false)

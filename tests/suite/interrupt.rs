@@ -193,6 +193,6 @@ fn a_compile_that_does_not_end_is_ended_and_leaves_its_crate_without_a_verdict()
         .iter()
         .find(|own| own["what"] == "//slow:slow")
         .unwrap();
-    assert_eq!(own["why"], "full: rustc was ended after 1 s");
+    assert_eq!(own["why"], "rustc was ended after 1 s");
     workspace.assert_nothing_left();
 }
