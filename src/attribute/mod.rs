@@ -185,16 +185,16 @@ pub fn explain<E>(
     world: &World<'_>,
     run: &mut dyn FnMut(&Trial) -> Result<Answer, E>,
 ) -> Result<Vec<Cause>, E> {
+    for side in [&metadata.answer, &full.answer] {
+        if let Answer::Ended(why) = side {
+            return Ok(vec![Cause::new(Fault::Fails(why.clone()))]);
+        }
+    }
     let mut asked = Asked::new(run, world);
-    let causes = match [&metadata.answer, &full.answer].map(Answer::is_ended) {
-        [false, false] => asked.explain(metadata, full, suspects)?,
-        _ => Vec::new(),
-    };
-    let sides = [&metadata.answer, &full.answer].into_iter();
-    let ended = sides.filter(|own| own.is_ended()).find_map(Answer::failure);
+    let causes = asked.explain(metadata, full, suspects)?;
     // What was found by trying each way in turn stands; what is left when nothing was found does not.
     let left = |own: &Cause| !matches!(own.fault, Fault::World(..) | Fault::Fails(_));
-    match ended.map(str::to_owned).or(asked.ended) {
+    match asked.ended {
         Some(why) if causes.iter().all(left) => Ok(vec![Cause::new(Fault::Fails(why))]),
         _ => Ok(causes),
     }
@@ -306,10 +306,12 @@ impl<'a, 'w, E> Asked<'a, 'w, E> {
             self.evidence.push(RESTLESS.to_owned());
             return Ok(vec![self.cause(Fault::Chance)]);
         };
-        if let Answer::Failed(why) = &still
-            && !full.answer.same(&still)
-        {
-            return Ok(vec![self.cause(Fault::Fails(why.clone()))]);
+        match &still {
+            Answer::Ended(_) => return Ok(Vec::new()), // Nothing can be told by comparing with it.
+            Answer::Failed(why) if !full.answer.same(&still) => {
+                return Ok(vec![self.cause(Fault::Fails(why.clone()))]);
+            }
+            _ => {}
         }
         let mut causes = self.movers(&base, &still, suspects, suspects)?;
         if causes.is_empty() {
