@@ -318,18 +318,20 @@ impl Run {
         let tid = stopped.tid();
         let process = self.tasks[&tid].process;
         self.images[process].stale = true;
-        let file = decode::descriptor(tid, decode::int(args[4])).unwrap_or_default();
-        if !self.images[process].suspect && self.is_suspect(&file) {
-            self.suspect(&mut stopped);
+        let image = &self.images[process];
+        let innocent = !image.suspect;
+        let blind = self.watch.variables_for.is_some() && image.environment.is_none();
+        let mut at_exit = AtExit::Ignore;
+        if (innocent || blind)
+            && let Some(file) = decode::descriptor(tid, decode::int(args[4]))
+        {
+            if innocent && self.is_suspect(&file) {
+                self.suspect(&mut stopped);
+            }
+            if blind && environment::is_libc(&file) {
+                at_exit = AtExit::Result;
+            }
         }
-        let waits = self.watch.variables_for.is_some()
-            && self.images[process].environment.is_none()
-            && environment::is_libc(&file);
-        let at_exit = if waits {
-            AtExit::Result
-        } else {
-            AtExit::Ignore
-        };
         self.go_on(stopped, Sys::Mmap, args, None, at_exit, Answer::Pass)
     }
 }

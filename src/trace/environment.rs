@@ -77,9 +77,16 @@ impl Run {
             let bytes = Stream::new(mix(mix(seed, key), AT_RANDOM)).bytes(16);
             let _ = memory.write(random, &bytes);
         }
+        if self.watch.suspects.is_none() {
+            self.images[process].suspect = true;
+        }
+        let watched = self.watch.variables_for.is_some();
+        if !watched && self.images[process].suspect {
+            return Ok(()); // The mappings would tell nothing more.
+        }
         let mapped = unwind::mappings(tid);
         self.images[process].suspect |= mapped.iter().any(|one| self.is_suspect(&one.path));
-        if self.watch.variables_for.is_some() {
+        if watched {
             // Mapped already: the libc of a static program is the program, and musl's is the
             // interpreter. Any other comes by mmap.
             let is_static = find(AT_BASE).is_none_or(|(_, _, base)| base == 0);
