@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args as ClapArgs;
 
+use super::configured::ConfigArgs;
 use super::exit::Exit;
 use super::levels::LevelArgs;
 use super::outputs::{self, Outputs};
@@ -16,8 +17,8 @@ use super::signals;
 use super::system::{Engine, SystemArgs};
 use super::trace::sandbox::Wish;
 use crate::check::{self, CheckError, Inputs, Settings, Since, aspect};
+use crate::config::Config;
 use crate::config::baseline::Baseline;
-use crate::config::{self, Config};
 use crate::lint::levels::{Day, Levels};
 use crate::lint::offenders;
 use crate::plan::Edit;
@@ -103,13 +104,8 @@ pub struct Args {
     #[command(flatten)]
     levels: LevelArgs,
 
-    /// The configuration [default: svhcheck.toml here or above, up to the workspace's root]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// Read no configuration
-    #[arg(long, conflicts_with = "config")]
-    no_config: bool,
+    #[command(flatten)]
+    configured: ConfigArgs,
 
     /// Let the findings pass that this file lists (`svhcheck baseline write` writes it)
     #[arg(long, value_name = "FILE")]
@@ -162,36 +158,6 @@ impl Args {
     pub(super) fn is_whole(&self) -> bool {
         self.patterns == ["//..."] && !self.no_deps && self.since.is_none()
     }
-}
-
-/// The file with the configuration, the named one or that of `folder`; nothing, if there is none.
-pub(super) fn configuration(named: Option<&Path>, none: bool, folder: &Path) -> Option<PathBuf> {
-    match named {
-        Some(path) => Some(folder.join(path)),
-        None if none => None,
-        None => config::find(folder, workspace(folder)),
-    }
-}
-
-/// What it says.
-pub(super) fn config(file: Option<&Path>) -> anyhow::Result<Config> {
-    Ok(file.map_or_else(|| Ok(Config::default()), config::read)?)
-}
-
-/// The folder at which the search for a configuration ends: where the lock file, the workspace of a
-/// build system with rules, or the repository is.
-fn workspace(folder: &Path) -> &Path {
-    const FILES: [&str; 5] = [
-        "Cargo.lock",
-        "MODULE.bazel",
-        "WORKSPACE.bazel",
-        "WORKSPACE",
-        ".buckconfig",
-    ];
-    let is_root = |place: &&Path| {
-        FILES.iter().any(|name| place.join(name).is_file()) || place.join(".git").exists()
-    };
-    folder.ancestors().find(is_root).unwrap_or(folder)
 }
 
 /// Runs the check and prints its report.
@@ -258,8 +224,7 @@ pub(super) fn make(args: &Args, shell: &mut Shell) -> anyhow::Result<Option<(Rep
         bail!("no targets named: `svhcheck //...` checks every member of the workspace");
     }
     let folder = std::env::current_dir().context("cannot tell the current folder")?;
-    let file = configuration(args.config.as_deref(), args.no_config, &folder);
-    let mut config = config(file.as_deref())?;
+    let (mut config, file) = args.configured.read(&folder)?;
     let (mut settings, notes) = settings(args, &mut config)?;
     settings.since = args.since.clone().map(|revision| Since {
         revision,

@@ -6,6 +6,7 @@
 mod baseline;
 pub mod check;
 mod color;
+mod configured;
 mod diff;
 pub mod exit;
 mod explain;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args as ClapArgs;
 
+use super::configured::ConfigArgs;
 use super::exit::Exit;
 use super::levels::LevelArgs;
 use super::outputs::{self, Outputs};
@@ -50,13 +51,8 @@ pub(super) struct Args {
     #[command(flatten)]
     levels: LevelArgs,
 
-    /// The configuration [default: svhcheck.toml here or above, up to the workspace's root]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// Read no configuration
-    #[arg(long, conflicts_with = "config")]
-    no_config: bool,
+    #[command(flatten)]
+    configured: ConfigArgs,
 
     #[command(flatten)]
     outputs: Outputs,
@@ -110,8 +106,7 @@ fn compare(args: &Args, shell: &mut Shell, interrupt: &Interrupt) -> anyhow::Res
 /// What the configuration and the command line say of levels.
 fn levels(args: &Args, shell: &mut Shell) -> anyhow::Result<Levels> {
     let folder = std::env::current_dir().context("cannot tell the current folder")?;
-    let file = check::configuration(args.config.as_deref(), args.no_config, &folder);
-    let config = check::config(file.as_deref())?;
+    let (config, _) = args.configured.read(&folder)?;
     let (typed, notes) = args.levels.rules()?;
     if !args.quiet {
         for note in config.notes.iter().chain(&notes) {
