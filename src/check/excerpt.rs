@@ -12,15 +12,19 @@ pub(super) const MAX_SOURCE: u64 = 4 << 20;
 /// where its file can be read.
 pub(super) fn located(build: &Build, location: &str, label: String) -> (String, Option<Excerpt>) {
     let (path, number) = split(location);
-    let name = named(build, Path::new(path));
-    let small = fs_err::metadata(path).is_ok_and(|own| own.is_file() && own.len() <= MAX_SOURCE);
-    let text = small.then(|| fs_err::read_to_string(path).ok()).flatten();
-    let excerpt = text.zip(number);
-    let mut excerpt = excerpt.and_then(|(text, line)| Excerpt::line(name, &text, line, label));
-    if let Some(own) = &mut excerpt {
-        own.file = fs_err::canonicalize(path).ok();
-    }
+    let excerpt = number.and_then(|number| line(build, Path::new(path), number, label));
     (place(build, location), excerpt)
+}
+
+/// A line of a source file, if that can be read.
+pub(super) fn line(build: &Build, path: &Path, number: usize, label: String) -> Option<Excerpt> {
+    let small = fs_err::metadata(path).is_ok_and(|own| own.is_file() && own.len() <= MAX_SOURCE);
+    let text = small.then(|| fs_err::read_to_string(path).ok()).flatten()?;
+    let excerpt = Excerpt::line(named(build, path), &text, number, label)?;
+    Some(Excerpt {
+        file: fs_err::canonicalize(path).ok(),
+        ..excerpt
+    })
 }
 
 /// Where debug information says that code stands, as the report names it.

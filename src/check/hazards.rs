@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::verdict::Writer;
+use super::verdict::{self, Writer};
 use crate::attribute::{Cause, Fault};
 use crate::lint::{Finding, Grade};
 use crate::plan::variation::Variation;
@@ -147,11 +147,8 @@ fn written(writer: &Writer<'_>, folder: &Path) -> String {
 fn shown(writer: &Writer<'_>, path: &Path) -> String {
     let roots = [&writer.action.package.root, &writer.build.root];
     let inside = roots.iter().find_map(|root| path.strip_prefix(root).ok());
-    match inside {
-        Some(path) if path.as_os_str().is_empty() => ".".to_owned(),
-        Some(path) => path.display().to_string(),
-        None => "a folder outside of the workspace".to_owned(),
-    }
+    let outside = || "a folder outside of the workspace".to_owned();
+    inside.map_or_else(outside, verdict::shown)
 }
 
 /// How far it was tried whether it matters.

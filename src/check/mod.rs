@@ -224,7 +224,7 @@ pub fn check(
     let since = since.transpose();
     let since = since.map_err(|error| unless_interrupted(error, interrupt))?;
     let build = project::record(request, interrupt);
-    let build = build.map_err(|error| unless_interrupted(error.into(), interrupt))?;
+    let build = build.map_err(|error| unrecorded(error, interrupt))?;
     check_build(build, since, settings, interrupt, events)
 }
 
@@ -437,10 +437,7 @@ impl Bench<'_> {
     }
 
     fn not_checked(&self, judged: &[Judged]) -> Vec<NotChecked> {
-        let entry = |what: &str, why: &str| NotChecked {
-            what: what.to_owned(),
-            why: why.to_owned(),
-        };
+        let entry = NotChecked::new;
         let without = self.build.without_metadata.iter();
         let mut found: Vec<NotChecked> = without.map(|(what, why)| entry(what, why)).collect();
         for action in self.build.wanted() {

@@ -28,10 +28,7 @@ pub fn parity(
     tiny: &Tiny<'_>,
     levels: &Levels,
 ) -> Result<Report, ProbeError> {
-    let entry = |what: &str, why: &str| NotChecked {
-        what: what.to_owned(),
-        why: why.to_owned(),
-    };
+    let entry = NotChecked::new;
     let mut report = Report {
         version: json::VERSION,
         rustc: probed.rustc.clone(),

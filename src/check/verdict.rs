@@ -270,7 +270,7 @@ impl Writer<'_> {
     fn help(&self, fault: &Fault, culprit: Option<&Culprit>) -> String {
         let mut seen = self.evidence.sightings.iter();
         if matches!(fault, Fault::File(_))
-            && seen.any(|own| own.is_gits() && is_about(&own.what, fault))
+            && seen.any(|own| own.is_through("git") && is_about(&own.what, fault))
         {
             return OF_GIT.to_owned();
         }

@@ -308,6 +308,11 @@ impl Finding {
             aside: None,
         }
     }
+
+    /// Who set the level; `None` where the default holds, which is no news.
+    pub fn chosen_level(&self) -> Option<&str> {
+        Some(self.level_source.as_str()).filter(|own| own.contains(" because "))
+    }
 }
 
 #[cfg(test)]

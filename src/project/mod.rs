@@ -138,11 +138,7 @@ impl Build {
 impl SecondProcess {
     /// Whether it left codegen out, and so a hollow rlib; else it was ended at its metadata.
     pub fn is_hollow(&self) -> bool {
-        let values = self.args.values("--unstable");
-        let names = ["no-codegen", "no_codegen"];
-        values
-            .iter()
-            .any(|own| names.iter().any(|name| own == name))
+        self.args.leaves_codegen_out()
     }
 }
 

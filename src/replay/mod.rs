@@ -143,6 +143,19 @@ impl ReplayError {
         let causes: Vec<String> = causes.map(ToString::to_string).collect();
         Self::Sandbox(causes.join(": "))
     }
+
+    /// A run of `program` that did not start.
+    fn start(source: io::Error, confined: bool, program: &Path) -> Self {
+        match source.kind() {
+            io::ErrorKind::Interrupted => Self::Interrupted,
+            // Without the sandbox the same start has worked, or will say what is wrong with it.
+            _ if confined => Self::sandbox(&source),
+            _ => Self::Start {
+                program: program.to_owned(),
+                source,
+            },
+        }
+    }
 }
 
 impl Replayer {
@@ -213,15 +226,7 @@ impl Replayer {
             }
             None => launch.run_unwatched(&self.interrupt),
         };
-        let ended = ended.map_err(|source| match source.kind() {
-            io::ErrorKind::Interrupted => ReplayError::Interrupted,
-            // Without the sandbox the same start has worked, or will say what is wrong with it.
-            _ if confined => ReplayError::sandbox(&source),
-            _ => ReplayError::Start {
-                program: program.clone(),
-                source,
-            },
-        })?;
+        let ended = ended.map_err(|source| ReplayError::start(source, confined, program))?;
         if self.interrupt.is_set() {
             return Err(ReplayError::Interrupted);
         }

@@ -206,14 +206,8 @@ impl Replayer {
             }
             None => launch.run_unwatched(&self.interrupt),
         };
-        let ended = ended.map_err(|source| match source.kind() {
-            io::ErrorKind::Interrupted => ReplayError::Interrupted,
-            _ if confined => ReplayError::sandbox(&source),
-            _ => ReplayError::Start {
-                program: script.program.clone(),
-                source,
-            },
-        })?;
+        let ended =
+            ended.map_err(|source| ReplayError::start(source, confined, &script.program))?;
         if self.interrupt.is_set() {
             return Err(ReplayError::Interrupted);
         }

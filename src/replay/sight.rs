@@ -56,10 +56,10 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// Whether git did it for the code.
-    pub fn is_gits(&self) -> bool {
+    /// Whether a program of this name did it for the code.
+    pub fn is_through(&self, name: &str) -> bool {
         let program = self.program.as_deref().map(Path::new);
-        program.and_then(Path::file_name) == Some(OsStr::new("git"))
+        program.and_then(Path::file_name) == Some(OsStr::new(name))
     }
 }
 

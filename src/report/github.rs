@@ -37,22 +37,8 @@ fn annotation(report: &Report, finding: &Finding) -> String {
         property(&place.file),
         line.unwrap_or_default(),
         property(&title),
-        data(&text(finding))
+        data(&words::lines(shown(&finding.message), finding))
     )
-}
-
-fn text(finding: &Finding) -> String {
-    let mut lines = vec![shown(&finding.message)];
-    let culprit = words::culprit_of(finding);
-    lines.extend(culprit.map(|own| format!("culprit: {own}")));
-    lines.extend(
-        finding
-            .evidence
-            .iter()
-            .map(|own| format!("seen: {}", shown(own))),
-    );
-    lines.push(format!("help: {}", shown(&finding.help)));
-    lines.join("\n")
 }
 
 /// Text behind the second pair of colons.

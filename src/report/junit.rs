@@ -95,19 +95,6 @@ fn failure(message: &str, kind: &str, lines: &[String]) -> TestCaseStatus {
 }
 
 fn text(finding: &Finding) -> String {
-    let mut lines = vec![format!(
-        "{}: {}",
-        shown(&finding.lint),
-        shown(&finding.message)
-    )];
-    let culprit = words::culprit_of(finding);
-    lines.extend(culprit.map(|own| format!("culprit: {own}")));
-    lines.extend(
-        finding
-            .evidence
-            .iter()
-            .map(|own| format!("seen: {}", shown(own))),
-    );
-    lines.push(format!("help: {}", shown(&finding.help)));
-    lines.join("\n")
+    let title = format!("{}: {}", shown(&finding.lint), shown(&finding.message));
+    words::lines(title, finding)
 }

@@ -129,6 +129,16 @@ pub struct NotChecked {
     pub why: String,
 }
 
+impl NotChecked {
+    /// An entry.
+    pub fn new(what: &str, why: &str) -> Self {
+        Self {
+            what: what.to_owned(),
+            why: why.to_owned(),
+        }
+    }
+}
+
 /// What `--since` made of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

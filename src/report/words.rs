@@ -53,6 +53,17 @@ pub(super) fn culprit_of(finding: &Finding) -> Option<String> {
     own.filter(|_| finding.lint != "svh-infected").map(culprit)
 }
 
+/// A finding in plain lines below its title: who, what was seen, what helps.
+pub(super) fn lines(title: String, finding: &Finding) -> String {
+    let mut lines = vec![title];
+    let culprit = culprit_of(finding);
+    lines.extend(culprit.map(|own| format!("culprit: {own}")));
+    let seen = finding.evidence.iter();
+    lines.extend(seen.map(|own| format!("seen: {}", shown(own))));
+    lines.push(format!("help: {}", shown(&finding.help)));
+    lines.join("\n")
+}
+
 /// How sure a finding is.
 pub(super) fn grade(grade: Grade) -> &'static str {
     match grade {

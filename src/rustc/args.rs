@@ -194,6 +194,12 @@ impl Args {
         self.options().iter().any(|option| option.name == name)
     }
 
+    /// Whether `-Zno-codegen` is given, in either spelling: what comes of it is hollow.
+    pub fn leaves_codegen_out(&self) -> bool {
+        let mut values = self.values("--unstable").into_iter();
+        values.any(|own| own == "no-codegen" || own == "no_codegen")
+    }
+
     /// All values of the option `name`, in order.
     pub fn values(&self, name: &str) -> Vec<&OsStr> {
         let options = self.options();

@@ -1,7 +1,6 @@
 //! A build script's sandbox: what the first run in it was refused, and whether that matters.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::{Checked, ScriptTrial};
 use crate::check::escapes::called_by;
@@ -91,9 +90,7 @@ impl ScriptTrial<'_> {
     /// Whether Cargo asked, as it does for each build: the workspace's manifests and its own settings. A
     /// script that runs it (`cargo metadata`) reaches for nothing more.
     fn is_cargos(&self, seen: &Sighting) -> bool {
-        let program = seen.program.as_deref().map(Path::new);
-        let cargo = program.is_some_and(|own| own.ends_with("cargo"));
-        cargo && self.script.layout.is_none()
+        seen.is_through("cargo") && self.script.layout.is_none()
     }
 
     /// What the script was refused, a finding for each function. `others` are findings that may

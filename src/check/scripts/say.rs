@@ -120,7 +120,7 @@ impl ScriptTrial<'_> {
         let about = |own: &&Sighting| is_about(&own.what, &cause.fault);
         let mut about: Vec<&Sighting> = plain.sightings.iter().filter(about).collect();
         about.sort_by_key(|own| (own.function.is_none(), own.program.is_some()));
-        let by_git = about.iter().any(|own| own.is_gits());
+        let by_git = about.iter().any(|own| own.is_through("git"));
         let mut lines: Vec<String> = cause.evidence.iter().map(|own| of_script(own)).collect();
         lines.push(
             if effect {

@@ -197,19 +197,12 @@ fn key(ran: &Ran, args: &Args) -> Key {
     (ran.label.clone(), ran.configuration.clone(), words)
 }
 
-fn no_codegen(args: &Args) -> bool {
-    let values = args.values("--unstable");
-    values
-        .iter()
-        .any(|own| *own == "no-codegen" || *own == "no_codegen")
-}
-
 fn family(args: &Args) -> Family {
     let emit = args.emit();
     let has = |kind: &str| emit.iter().any(|own| own == kind);
     match TargetKind::of(args) {
         TargetKind::NoMetadata => Family::Other,
-        _ if has("link") && no_codegen(args) => Family::Hollow,
+        _ if has("link") && args.leaves_codegen_out() => Family::Hollow,
         _ if has("link") => Family::Full,
         _ if has("metadata") => Family::Check,
         _ => Family::Other,
