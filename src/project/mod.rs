@@ -129,6 +129,22 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, Recordi
 }
 
 impl Build {
+    /// A build of which nothing is known yet.
+    fn empty(root: PathBuf, scratch: tempfile::TempDir, lock: File) -> Self {
+        Self {
+            root,
+            actions: Vec::new(),
+            scripts: Vec::new(),
+            unseen_scripts: Vec::new(),
+            script_compiles: Vec::new(),
+            without_metadata: Vec::new(),
+            scratch,
+            lock,
+            notes: Vec::new(),
+            bootstrap: false,
+        }
+    }
+
     /// The crates to judge.
     pub fn wanted(&self) -> impl Iterator<Item = &Action> {
         self.actions.iter().filter(|action| action.wanted)

@@ -57,18 +57,9 @@ impl Cloned {
         fs::create_dir_all(&folder)?;
         let mut actions = Self::macros(&command, &root);
         actions.push(self.action(command, &root, folder, inputs));
-        Ok(Build {
-            root,
-            actions,
-            scripts: Vec::new(),
-            script_compiles: Vec::new(),
-            unseen_scripts: Vec::new(),
-            without_metadata: Vec::new(),
-            scratch: place,
-            lock: area.lock,
-            notes: Vec::new(),
-            bootstrap: false,
-        })
+        let mut build = Build::empty(root, place, area.lock);
+        build.actions = actions;
+        Ok(build)
     }
 
     fn action(

@@ -24,7 +24,7 @@ mod wrapper;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::area::{Area, AreaError};
 use super::{Build, TargetKind};
@@ -33,8 +33,8 @@ use crate::artifact::metadata::Svh;
 use crate::interrupt::Interrupt;
 
 use actions::Planned;
-use aquery::GraphError;
-use command::Bazel;
+use aquery::{Graph, GraphError};
+use command::{Bazel, Places};
 use events::Events;
 
 /// Why a program is not judged.
@@ -151,18 +151,7 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, BazelEr
         }
     }
     planned.drop_unmade(&events);
-    let mut build = Build {
-        root: places.workspace.clone(),
-        actions: Vec::new(),
-        scripts: Vec::new(),
-        unseen_scripts: Vec::new(),
-        script_compiles: Vec::new(),
-        without_metadata: Vec::new(),
-        scratch,
-        lock: area.lock,
-        notes: Vec::new(),
-        bootstrap: false,
-    };
+    let mut build = Build::empty(places.workspace, scratch, area.lock);
     planned.hand_over(&mut build, |own| {
         if own.member {
             events.targets.contains(&own.label)
@@ -189,6 +178,22 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, BazelEr
             "the build fails, and crates in it have two SVHs, which may be why; what it did not make is not checked".to_owned(),
         );
     }
+    Ok(build)
+}
+
+/// All crates of a graph as [`record`] plans them, whether the build made them or not. `root` is the
+/// execution root; what is written goes below `folder`.
+pub fn plan(graph: &Graph, root: &Path, folder: &Path) -> Result<Build, BazelError> {
+    let places = Places {
+        execution_root: root.to_owned(),
+        output_base: folder.to_owned(),
+        workspace: root.to_owned(),
+    };
+    let area = Area::open(&folder.join("svhcheck"))?;
+    let scratch = area.scratch()?;
+    let planned = Planned::read(graph, &places, scratch.path())?;
+    let mut build = Build::empty(places.workspace, scratch, area.lock);
+    planned.hand_over(&mut build, |_| true)?;
     Ok(build)
 }
 

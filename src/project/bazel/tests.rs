@@ -36,18 +36,7 @@ fn graph(name: &str) -> Graph {
 fn build(places: &Places, planned: Planned) -> Build {
     let scratch = tempfile::tempdir().unwrap();
     let lock = std::fs::File::create(scratch.path().join("lock")).unwrap();
-    let mut build = Build {
-        root: places.workspace.clone(),
-        actions: Vec::new(),
-        scripts: Vec::new(),
-        unseen_scripts: Vec::new(),
-        script_compiles: Vec::new(),
-        without_metadata: Vec::new(),
-        scratch,
-        lock,
-        notes: Vec::new(),
-        bootstrap: false,
-    };
+    let mut build = Build::empty(places.workspace.clone(), scratch, lock);
     planned.hand_over(&mut build, |_| true).unwrap();
     build
 }
@@ -126,15 +115,13 @@ fn what_failed_takes_with_it_what_needs_it() {
     assert_eq!(build.without_metadata.len(), 3);
 }
 
-/// As large as the workspaces that teams have: the time and memory that this takes are measured
-/// by hand (`docs/bazel.md`).
+/// As large as the workspaces that teams have; `tests/bench/bazel.rs` measures a real one.
 #[test]
 fn three_hundred_crates_are_planned() {
-    let (folder, places) = root(&[]);
+    let folder = tempfile::tempdir().unwrap();
     let stream = generated(300, 150);
     let graph = Graph::read(stream.as_slice()).unwrap();
-    let planned = Planned::read(&graph, &places, folder.path()).unwrap();
-    let build = build(&places, planned);
+    let build = super::plan(&graph, folder.path(), folder.path()).unwrap();
     assert_eq!(build.actions.len(), 300);
     let largest = build.actions.iter().map(|own| own.inputs.len()).max();
     assert_eq!(largest, Some(150 + 299 + 1));

@@ -141,18 +141,7 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, Buck2Er
     let scratch = area.scratch()?;
     let inherited = inherited();
     let planned = Planned::read(&log, &root, scratch.path(), &inherited)?;
-    let mut build = Build {
-        root: root.clone(),
-        actions: Vec::new(),
-        scripts: Vec::new(),
-        unseen_scripts: Vec::new(),
-        script_compiles: Vec::new(),
-        without_metadata: Vec::new(),
-        scratch,
-        lock: area.lock,
-        notes: Vec::new(),
-        bootstrap: false,
-    };
+    let mut build = Build::empty(root.clone(), scratch, area.lock);
     if let Some((count, line)) = log.odd {
         let lines = if count == 1 { "line" } else { "lines" };
         build.notes.push(format!(

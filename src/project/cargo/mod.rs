@@ -167,18 +167,8 @@ pub fn record(request: &Request, interrupt: &Interrupt) -> Result<Build, CargoEr
         Err(why) => (command::run(&mut cargo, interrupt, bootstrap)?, Some(why)),
     };
 
-    let mut build = Build {
-        root: root.to_path_buf(),
-        actions: Vec::new(),
-        scripts: Vec::new(),
-        unseen_scripts: Vec::new(),
-        script_compiles: Vec::new(),
-        without_metadata: Vec::new(),
-        lock: area.lock,
-        scratch,
-        notes: Vec::new(),
-        bootstrap,
-    };
+    let mut build = Build::empty(root.to_path_buf(), scratch, area.lock);
+    build.bootstrap = bootstrap;
     let known = Records::read(&records).map_err(|source| CargoError::Record {
         source,
         folder: area.folder.clone(),
