@@ -1,10 +1,10 @@
 //! Reads the source of whoever is to blame, for the places that explain what the runs have shown.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::excerpt::{self, MAX_SOURCE};
-use crate::attribute::hints;
-use crate::lint::{CulpritKind, Excerpt, Finding, Grade};
+use crate::attribute::hints::{self, Hint};
+use crate::lint::{self, CulpritKind, Finding, Grade};
 use crate::project::Build;
 
 /// Most places that are named.
@@ -41,7 +41,7 @@ pub(super) fn look(build: &Build, finding: &mut Finding) {
         .function
         .as_deref()
         .and_then(|own| own.rsplit("::").find(|part| !part.starts_with('{')));
-    let mut found: Vec<(bool, String, Option<Excerpt>)> = Vec::new();
+    let mut found: Vec<(bool, PathBuf, Hint)> = Vec::new();
     for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
         let Ok(entry) = entry else { continue };
         let source = entry.path().extension().is_some_and(|own| own == "rs");
@@ -52,20 +52,9 @@ pub(super) fn look(build: &Build, finding: &mut Finding) {
         let Ok(text) = fs_err::read_to_string(entry.path()) else {
             continue;
         };
-        let path = excerpt::named(build, entry.path());
         for hint in hints::scan(&text, factor) {
             let elsewhere = hint.function.as_deref() != function;
-            let label = format!("{} here", hint.words);
-            let excerpt = Excerpt::line(path.clone(), &text, hint.line, label);
-            let excerpt = excerpt.map(|own| Excerpt {
-                file: fs_err::canonicalize(entry.path()).ok(),
-                ..own
-            });
-            found.push((
-                elsewhere,
-                format!("{path}:{} {}", hint.line, hint.words),
-                excerpt,
-            ));
+            found.push((elsewhere, entry.path().to_owned(), hint));
         }
     }
     // What stands in the function that was seen comes first, and if something does, it alone.
@@ -73,12 +62,17 @@ pub(super) fn look(build: &Build, finding: &mut Finding) {
     if found.first().is_some_and(|own| !own.0) {
         found.retain(|own| !own.0);
     }
-    if let [(false, _, excerpt)] = found.as_mut_slice()
+    if let [(false, path, hint)] = found.as_slice()
         && let Some(culprit) = finding.culprit.as_mut().filter(|own| own.source.is_none())
     {
-        culprit.source = excerpt.take();
+        let label = format!("{} here", hint.words);
+        culprit.source = excerpt::line(build, path, hint.line, label);
     }
-    let places = found.into_iter().map(|own| own.1).take(MAX);
+    let places = found.iter().take(MAX).map(|(_, path, hint)| lint::Hint {
+        location: format!("{}:{}", excerpt::named(build, path), hint.line),
+        what: hint.words.clone(),
+        file: fs_err::canonicalize(path).ok(),
+    });
     finding.hints = places.collect();
 }
 

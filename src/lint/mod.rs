@@ -124,6 +124,25 @@ pub struct Culprit {
     pub source: Option<Excerpt>,
 }
 
+/// A place in a culprit's source that can be it. Shown as `src/lib.rs:42 iterates a HashMap`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Hint {
+    /// File and line.
+    pub location: String,
+    /// What that line does.
+    pub what: String,
+    /// Where the file is on this machine, for links; never saved.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}", self.location, self.what)
+    }
+}
+
 /// A line of somebody's source.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -277,9 +296,9 @@ pub struct Finding {
     /// Who lets it pass, and why, where it is known and accepted: a baseline, an `[[allow]]` entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<String>,
-    /// Where in the culprit's own source to look, as `src/lib.rs:42 iterates a HashMap`.
+    /// Where in the culprit's own source to look.
     #[serde(default)]
-    pub hints: Vec<String>,
+    pub hints: Vec<Hint>,
     /// Why it is no more than a note, unless somebody raises its level.
     #[serde(skip)]
     pub aside: Option<&'static str>,

@@ -104,11 +104,11 @@ fn write_finding(out: &mut String, finding: &Finding, infected: &[&Finding]) -> 
         item("seen", &prose(evidence))?;
     }
     for hint in finding.hints.iter().take(MAX_LISTED) {
-        item("look here", &code(hint))?;
+        item("look here", &code(&hint.to_string()))?;
     }
     item("help", &prose(&finding.help))?;
-    if finding.level_source.contains(" because ") {
-        item("level", &code(&finding.level_source))?;
+    if let Some(source) = finding.chosen_level() {
+        item("level", &code(source))?;
     }
     let follows: Vec<&str> = infected
         .iter()

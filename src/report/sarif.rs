@@ -150,7 +150,7 @@ fn text(finding: &Finding) -> String {
             .map(|own| format!("Seen: {}", shown(own))),
     );
     let hints = finding.hints.iter();
-    lines.extend(hints.map(|own| format!("Look here: {}", shown(own))));
+    lines.extend(hints.map(|own| format!("Look here: {}", shown(&own.to_string()))));
     lines.push(format!("Grade: {}", words::grade(finding.grade)));
     lines.push(format!("Help: {}", shown(&finding.help)));
     lines.join("\n")

@@ -330,10 +330,12 @@ fn card(report: &Report, finding: &Finding, krate: Option<&CrateVerdict>) -> Car
             })
             .collect(),
         evidence: finding.evidence.iter().map(|own| shown(own)).collect(),
-        hints: finding.hints.iter().map(|own| shown(own)).collect(),
-        level_source: Some(&finding.level_source)
-            .filter(|own| own.contains(" because "))
-            .map(|own| shown(own)),
+        hints: finding
+            .hints
+            .iter()
+            .map(|own| shown(&own.to_string()))
+            .collect(),
+        level_source: finding.chosen_level().map(shown),
         trace: finding
             .trace
             .iter()

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use annotate_snippets::{Annotation, AnnotationKind, Level as Said, Renderer, Snippet};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::{GREEN, NARROWEST, PLAIN, RED, Screen, escaped, hanging, wrapped};
-use crate::lint::{Culprit, CulpritKind, Excerpt, Finding, Grade, Level};
+use crate::lint::{Culprit, CulpritKind, Excerpt, Finding, Grade, Hint, Level};
 
 /// Writes it, and an empty line.
 pub(super) fn write(out: &mut String, finding: &Finding, screen: &Screen) -> std::fmt::Result {
@@ -29,7 +30,7 @@ pub(super) fn write(out: &mut String, finding: &Finding, screen: &Screen) -> std
         let lead = numbers + " = : ".len() + label.len();
         wrapped(text, width.saturating_sub(lead).max(NARROWEST / 2))
     };
-    for (label, text) in notes(finding) {
+    for (label, text) in notes(finding, screen) {
         let text = match label {
             WRITES => text,
             _ => fit(label, &text),
@@ -38,9 +39,8 @@ pub(super) fn write(out: &mut String, finding: &Finding, screen: &Screen) -> std
     }
     let help = fit("help", &escaped(&finding.help));
     group = group.element(Said::HELP.message(help));
-    // That the default holds is no news.
-    if finding.level_source.contains(" because ") {
-        let source = fit("level", &escaped(&finding.level_source));
+    if let Some(source) = finding.chosen_level() {
+        let source = fit("level", &escaped(source));
         group = group.element(Said::NOTE.with_name("level").message(source));
     }
     let renderer = Renderer::styled().term_width(width);
@@ -59,11 +59,11 @@ const IN_LINK: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// The name of an excerpt's file, as a link to it (OSC 8) where there are links. The host tells the
-/// terminal whether the file is on its own machine.
-fn file_name(excerpt: &Excerpt, screen: &Screen) -> String {
-    let name = escaped(&excerpt.path);
-    let Some((host, file)) = screen.links.as_ref().zip(excerpt.file.as_ref()) else {
+/// The name of a file, as a link to it (OSC 8) where there are links. The host tells the terminal
+/// whether the file is on its own machine.
+fn link(name: &str, file: Option<&Path>, screen: &Screen) -> String {
+    let name = escaped(name);
+    let Some((host, file)) = screen.links.as_ref().zip(file) else {
         return name;
     };
     let host = percent_encode(host.as_bytes(), IN_LINK);
@@ -74,11 +74,6 @@ fn file_name(excerpt: &Excerpt, screen: &Screen) -> String {
 /// The invocation and the line of the macro that asked, where their sources could be read.
 fn snippets<'a>(finding: &'a Finding, screen: &Screen) -> Vec<Snippet<'a, Annotation<'a>>> {
     let numbers = digits(finding);
-    let invocation = finding
-        .expansion
-        .as_ref()
-        .and_then(|own| own.source.as_ref());
-    let culprit = finding.culprit.as_ref().and_then(|own| own.source.as_ref());
     let show = |excerpt: &Excerpt, kind: AnnotationKind| {
         // A saved report may hold anything.
         let boundary = |at: usize| {
@@ -99,7 +94,7 @@ fn snippets<'a>(finding: &'a Finding, screen: &Screen) -> Vec<Snippet<'a, Annota
         let needed = numbers + " |  ".len() + columns(&excerpt.text[..end]) + columns(&label);
         let source = excerpt.text.replace(char::is_control, " ");
         let mut snippet = Snippet::source(source).line_start(excerpt.line);
-        snippet = snippet.path(file_name(excerpt, screen));
+        snippet = snippet.path(link(&excerpt.path, excerpt.file.as_deref(), screen));
         snippet = snippet.annotation(kind.span(start..end).label(label));
         // A label stands behind what it is about, but below it if something else is marked there.
         if needed >= screen.width {
@@ -107,13 +102,9 @@ fn snippets<'a>(finding: &'a Finding, screen: &Screen) -> Vec<Snippet<'a, Annota
         }
         snippet
     };
-    let invocation = invocation.map(|own| show(own, AnnotationKind::Primary));
-    let kind = match invocation {
-        Some(_) => AnnotationKind::Context,
-        None => AnnotationKind::Primary,
-    };
-    let culprit = culprit.map(|own| show(own, kind));
-    invocation.into_iter().chain(culprit).collect()
+    let kinds = [AnnotationKind::Primary, AnnotationKind::Context];
+    let excerpts = excerpts(finding).zip(kinds);
+    excerpts.map(|(own, kind)| show(own, kind)).collect()
 }
 
 /// How long the longest number of a line is that is shown of sources.
@@ -134,7 +125,7 @@ fn excerpts(finding: &Finding) -> impl Iterator<Item = &Excerpt> {
 const WRITES: &str = "writes";
 
 /// What stands below the title, label and text.
-fn notes(finding: &Finding) -> Vec<(&'static str, String)> {
+fn notes(finding: &Finding, screen: &Screen) -> Vec<(&'static str, String)> {
     let mut notes = Vec::new();
     // An infected crate's message has said whose fault it is.
     let culprit = finding
@@ -161,11 +152,14 @@ fn notes(finding: &Finding) -> Vec<(&'static str, String)> {
     let seen = seen.filter(|text| *text != "unequal: rmeta.root.svh");
     notes.extend(seen.map(|text| ("seen", escaped(text))));
     // What stands above as a line of source needs no mention.
-    let shown = |hint: &&String| {
-        excerpts(finding).any(|own| hint.starts_with(&format!("{}:{} ", own.path, own.line)))
+    let shown = |hint: &&Hint| {
+        excerpts(finding).any(|own| hint.location == format!("{}:{}", own.path, own.line))
     };
     let hints = finding.hints.iter().filter(|own| !shown(own));
-    notes.extend(hints.map(|text| ("look here", escaped(text))));
+    notes.extend(hints.map(|own| {
+        let place = link(&own.location, own.file.as_deref(), screen);
+        ("look here", format!("{place} {}", escaped(&own.what)))
+    }));
     match finding.grade {
         Grade::Confirmed => {}
         Grade::Hazard => notes.push(("grade", "not confirmed by a run of its own".to_owned())),
@@ -250,7 +244,11 @@ mod tests {
             trace: Vec::new(),
             level_source: text.to_owned(),
             accepted: None,
-            hints: vec![text.to_owned()],
+            hints: vec![Hint {
+                location: text.to_owned(),
+                what: text.to_owned(),
+                file: Some(PathBuf::from(text)),
+            }],
             aside: None,
         }
     }
@@ -322,6 +320,15 @@ mod tests {
         let text = shown(&macro_fault(), &screen);
         let link =
             "\x1b]8;;file://host/home/me/a%20b/src/lib.rs\x1b\\a b/src/lib.rs\x1b]8;;\x1b\\:16:5";
+        assert!(text.contains(link), "{text:?}");
+        let mut several = macro_fault();
+        several.hints = vec![Hint {
+            location: "a b/src/lib.rs:20".to_owned(),
+            what: "reads a file".to_owned(),
+            file: Some(PathBuf::from("/home/me/a b/src/lib.rs")),
+        }];
+        let text = shown(&several, &screen);
+        let link = "\x1b]8;;file://host/home/me/a%20b/src/lib.rs\x1b\\a b/src/lib.rs:20\x1b]8;;\x1b\\ reads";
         assert!(text.contains(link), "{text:?}");
         // A saved report may have come from another machine.
         let mut saved = macro_fault();
