@@ -8,13 +8,14 @@ use std::path::Path;
 use super::judge::Judge;
 use super::scripts::Checked;
 use super::sides::Sides;
+use crate::artifact::metadata::Svh;
 use crate::artifact::{self, Artifact, Completion};
 use crate::bytes::Escaped;
 use crate::compare::graph::{self, Form, Node};
 use crate::lint::{Culprit, CulpritKind, Finding, Grade};
 use crate::plan::variation::Setting;
 use crate::plan::{CommandLine, Stop, Trial};
-use crate::project::{Action, Build, TargetKind};
+use crate::project::{Action, Build, SecondProcess, TargetKind};
 use crate::replay::ReplayError;
 use crate::replay::blame::crate_of;
 
@@ -188,6 +189,7 @@ fn unequal_members(left: &Artifact, right: &Artifact) -> BTreeSet<String> {
 pub(super) fn fit(build: &Build) -> Vec<Finding> {
     let mut nodes: Vec<Node> = Vec::new();
     let mut ids: Vec<&str> = Vec::new();
+    let mut seconds: Vec<Option<&SecondProcess>> = Vec::new();
     for action in &build.actions {
         // The rlib says all that its rmeta says.
         let Some(node) = action.outputs.first().and_then(|path| node(path)) else {
@@ -195,12 +197,22 @@ pub(super) fn fit(build: &Build) -> Vec<Finding> {
         };
         nodes.push(node);
         ids.push(&action.id);
+        seconds.push(action.metadata.as_ref());
     }
+    // A pipelined build compiles against the metadata that another process made. That this has another
+    // SVH is said of the crate itself.
+    let is_seconds = |at: &usize, svh: &Svh| {
+        let node = seconds[*at].and_then(|own| node(&own.output));
+        node.is_some_and(|own| own.root.svh == *svh)
+    };
     let report = graph::verify(&nodes, &[]);
     report
         .findings
         .iter()
         .filter_map(|finding| match finding {
+            graph::Finding::Stale {
+                expected, offered, ..
+            } if offered.iter().any(|at| is_seconds(at, expected)) => None,
             graph::Finding::Stale {
                 user,
                 name,

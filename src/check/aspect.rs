@@ -133,10 +133,14 @@ pub fn check(
     report
         .not_checked
         .extend(failed.map(|(what, why)| NotChecked { what, why }));
-    // Where the action made less of a finding than its page does, it had a reason.
+    // Where the action made less of a finding than its page does, it had a reason. Who is infected was
+    // found here, and nobody has set its level.
     let pages = lint::registry();
     let page = |finding: &Finding| pages.iter().find(|page| page.id == finding.lint);
-    let whole = |finding: &&mut Finding| page(finding).is_none_or(|own| own.level == finding.level);
+    let whole = |finding: &&mut Finding| {
+        finding.level_source.is_empty()
+            || page(finding).is_none_or(|own| own.level == finding.level)
+    };
     settings
         .levels
         .apply(report.findings.iter_mut().filter(whole));

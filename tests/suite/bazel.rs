@@ -143,7 +143,16 @@ pub(crate) fn guilty(report: &Value) -> BTreeSet<&str> {
         .collect()
 }
 
-const PLANTED: [&str; 3] = ["//libs:folder", "//libs:release", "//libs:squares"];
+/// Crates with a finding that fails the check.
+pub(crate) fn denied(report: &Value) -> BTreeSet<&str> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings
+        .filter(|own| own["level"] == "deny")
+        .map(|own| own["crate"].as_str().unwrap())
+        .collect()
+}
+
+pub(crate) const PLANTED: [&str; 3] = ["//libs:folder", "//libs:release", "//libs:squares"];
 
 #[test]
 fn the_planted_targets_are_named_and_no_other() {
@@ -164,6 +173,7 @@ fn the_planted_targets_are_named_and_no_other() {
         "{report:#}"
     );
     assert_eq!(krate(&report, "//libs:area")["verdict"], "infected");
+    assert_eq!(denied(&report), ["//libs:folder", "//libs:squares"].into());
     let pair = &krate(&report, "//libs:squares")["strategies"]["quit-on-rmeta"]["svh"];
     assert_ne!(pair[0], pair[1]);
     let off = done.said("off");
@@ -177,6 +187,7 @@ fn the_planted_targets_are_named_and_no_other() {
     for name in ["pipelined", "plain"] {
         let report = done.report(name);
         assert_eq!(guilty(&report), PLANTED.into(), "{name}: {report:#}");
+        assert_eq!(denied(&report), PLANTED.into(), "{name}: {report:#}");
         let finding = |id: &str| -> &Value {
             let findings = report["findings"].as_array().unwrap();
             let mut found = findings

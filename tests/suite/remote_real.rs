@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::bazel::{self, guilty};
+use crate::bazel::{self, PLANTED, denied, guilty};
 use crate::support;
 use crate::workspace::krate;
 
@@ -69,7 +69,9 @@ cluster="--bazel-flag=--remote_executor=grpc://127.0.0.1:PORT"
 platform="--bazel-flag=--remote_default_exec_properties=OSFamily=linux"
 strategies=--strategies=full,quit-on-rmeta
 json remote //... --engine=remote --remote-executor=grpc://127.0.0.1:PORT "$platform"
+json remote-pipelined //... "$pipelined" --engine=remote --remote-executor=grpc://127.0.0.1:PORT "$platform"
 json aspect //... --engine=bazel-aspect "$strategies"
+json aspect-pipelined //... "$pipelined" --engine=bazel-aspect "$strategies"
 json on-cluster //libs:squares --engine=bazel-aspect "$strategies" --vary=none "$cluster" "$platform"
 # As a user would have it in every build.
 mkdir tools
@@ -84,6 +86,15 @@ fn finding<'a>(report: &'a Value, id: &str) -> &'a Value {
     findings.find(|own| own["crate"] == id).unwrap()
 }
 
+/// That `planted` are guilty and no others, and that their dependent is a warning.
+fn expect(name: &str, report: &Value, planted: &[&str]) {
+    let planted = planted.iter().copied().collect();
+    assert_eq!(guilty(report), planted, "{name}: {report:#}");
+    assert_eq!(denied(report), planted, "{name}: {report:#}");
+    assert_eq!(krate(report, "//libs:area")["verdict"], "infected");
+    assert_eq!(finding(report, "//libs:area")["level"], "warn");
+}
+
 #[test]
 fn aspect_and_cluster_name_the_planted_targets_and_no_other() {
     let Some(root) = bazel::system("remote_real") else {
@@ -96,28 +107,27 @@ fn aspect_and_cluster_name_the_planted_targets_and_no_other() {
 
     // A worker lays every action out in another folder, so the macro that embeds it shows. The file
     // of the machine is the same for all actions of one worker.
-    let report = done.report("remote");
-    let planted = ["//libs:folder", "//libs:squares"];
-    assert_eq!(guilty(&report), planted.into(), "{report:#}");
-    assert_eq!(krate(&report, "//libs:area")["verdict"], "infected");
-    assert_eq!(
-        finding(&report, "//libs:folder")["culprit"]["package"],
-        "//macros:cwd"
-    );
-    let said = done.said("remote").err;
-    assert!(said.contains("note: the cluster ran "), "{said}");
-
-    let report = done.report("aspect");
-    let planted = ["//libs:folder", "//libs:release", "//libs:squares"];
-    assert_eq!(guilty(&report), planted.into(), "{report:#}");
-    assert_eq!(krate(&report, "//libs:area")["verdict"], "infected");
-    let squares = finding(&report, "//libs:squares");
-    assert_eq!(squares["factor"], "randomness");
-    assert_eq!(squares["culprit"]["package"], "//macros:hash");
-    // Bazel's sandbox allows one of our own within it.
-    let unconfined = "without the sandbox";
-    let left = report["not_checked"].to_string();
-    assert!(!left.contains(unconfined), "{report:#}");
+    for name in ["remote", "remote-pipelined"] {
+        let report = done.report(name);
+        expect(name, &report, &["//libs:folder", "//libs:squares"]);
+        assert_eq!(
+            finding(&report, "//libs:folder")["culprit"]["package"],
+            "//macros:cwd"
+        );
+        let said = done.said(name).err;
+        assert!(said.contains("note: the cluster ran "), "{said}");
+    }
+    for name in ["aspect", "aspect-pipelined"] {
+        let report = done.report(name);
+        expect(name, &report, &PLANTED);
+        let squares = finding(&report, "//libs:squares");
+        assert_eq!(squares["factor"], "randomness");
+        assert_eq!(squares["culprit"]["package"], "//macros:hash");
+        // Bazel's sandbox allows one of our own within it.
+        let unconfined = "without the sandbox";
+        let left = report["not_checked"].to_string();
+        assert!(!left.contains(unconfined), "{name}: {report:#}");
+    }
     let report = done.report("on-cluster");
     assert!(guilty(&report).contains("//libs:squares"), "{report:#}");
 

@@ -285,10 +285,8 @@ impl Step {
         })
     }
 
-    /// `bazel-out/k8-fastbuild`: what tells the configurations of a target apart.
     fn configuration(&self) -> Option<&OsStr> {
-        let mut parts = self.outputs.first()?.iter();
-        parts.nth(1)
+        configuration(self.outputs.first()?)
     }
 }
 
@@ -305,10 +303,14 @@ pub(super) fn crate_id(label: &str, for_tool: bool) -> String {
     format!("{label}{more}")
 }
 
-/// Whether an output is one of a tool: Bazel names the configuration in the folder for outputs.
+/// `bazel-out/k8-fastbuild`: Bazel names the configuration in the folder for outputs.
+pub(super) fn configuration(output: &Path) -> Option<&OsStr> {
+    output.iter().nth(1)
+}
+
+/// Whether an output is one of a tool.
 pub(super) fn is_for_tool(output: &Path) -> bool {
-    let configuration = output.components().nth(1);
-    configuration.is_some_and(|part| part.as_os_str().to_string_lossy().contains("-exec"))
+    configuration(output).is_some_and(|own| own.to_string_lossy().contains("-exec"))
 }
 
 /// The last part of a label.

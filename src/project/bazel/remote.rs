@@ -6,9 +6,10 @@
 //! has not changed, so little is compiled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::actions::{crate_id, is_for_tool, plain_label, target_name};
+use super::actions::{configuration, crate_id, is_for_tool, plain_label, target_name};
 use super::command::Bazel;
 use super::events::Events;
 use super::log::{self, Spawn};
@@ -123,7 +124,7 @@ impl Drop for Server<'_> {
     }
 }
 
-fn flag(name: &str, value: &std::ffi::OsStr) -> std::ffi::OsString {
+fn flag(name: &str, value: &OsStr) -> std::ffi::OsString {
     let mut flag = std::ffi::OsString::from(name);
     flag.push(value);
     flag
@@ -149,6 +150,11 @@ fn build_flags(cluster: &Settings, form: &str, log: &Path) -> Vec<std::ffi::OsSt
 fn sort(spawns: Vec<Spawn>, wanted: impl Fn(&str) -> bool) -> Recorded {
     let mut recorded = Recorded::default();
     let mut made: BTreeMap<String, usize> = BTreeMap::new();
+    let target = |label: &str, output: &str| {
+        let configuration = configuration(Path::new(output));
+        (label.to_owned(), configuration.map(OsStr::to_owned))
+    };
+    let mut targets = BTreeMap::new();
     let mut inputs: Vec<BTreeSet<String>> = Vec::new();
     let (full, metadata): (Vec<Spawn>, Vec<Spawn>) =
         spawns.into_iter().partition(|own| own.mnemonic == "Rustc");
@@ -158,7 +164,10 @@ fn sort(spawns: Vec<Spawn>, wanted: impl Fn(&str) -> bool) -> Recorded {
         match own {
             Ok(own) => {
                 let at = recorded.crates.len();
-                made.extend(own.artifacts.iter().map(|(path, _)| (path.clone(), at)));
+                for (path, _) in &own.artifacts {
+                    made.insert(path.clone(), at);
+                    targets.insert(target(&label, path), at);
+                }
                 inputs.push(spawn.inputs);
                 recorded.crates.push(own);
             }
@@ -166,12 +175,11 @@ fn sort(spawns: Vec<Spawn>, wanted: impl Fn(&str) -> bool) -> Recorded {
             Err(_) => {}
         }
     }
-    // Dependents of a pipelined crate take the metadata that another action made, beside the crate.
-    let stem = |path: &str| PathBuf::from(path).with_extension("");
-    let stems: BTreeMap<PathBuf, usize> = made.iter().map(|(path, at)| (stem(path), *at)).collect();
+    // Dependents of a pipelined crate take the metadata that another action made, wherever that put it.
     for spawn in metadata {
+        let label = plain_label(spawn.label);
         for path in spawn.outputs.into_keys() {
-            if let Some(at) = stems.get(&stem(&path)) {
+            if let Some(at) = targets.get(&target(&label, &path)) {
                 made.entry(path).or_insert(*at);
             }
         }
@@ -267,12 +275,23 @@ mod tests {
         kept_here.remotable = false;
         let spawns = vec![
             spawn("//a:a", "Rustc", &[], "o/k8/bin/a/liba-1.rlib"),
-            spawn("//a:a", "RustcMetadata", &[], "o/k8/bin/a/liba-1.rmeta"),
+            spawn(
+                "//a:a",
+                "RustcMetadata",
+                &[],
+                "o/k8/bin/a/_meta/liba-1.rmeta",
+            ),
+            spawn(
+                "//a:a",
+                "RustcMetadata",
+                &[],
+                "o/arm/bin/a/_meta/liba-1.rmeta",
+            ),
             spawn("//m:m", "Rustc", &[], "o/k8-opt-exec-1/bin/m/libm.so"),
             spawn(
                 "//b:b",
                 "Rustc",
-                &["o/k8/bin/a/liba-1.rmeta", "b.rs"],
+                &["o/k8/bin/a/_meta/liba-1.rmeta", "b.rs"],
                 "o/k8/bin/b/libb.rlib",
             ),
             spawn(
