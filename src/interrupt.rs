@@ -9,6 +9,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -34,6 +36,16 @@ impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.ends.keys()).finish()
     }
+}
+
+/// How a child is ended that has not ended by itself.
+#[derive(Debug, Clone, Copy)]
+pub enum Ending {
+    /// At once.
+    Kill,
+    /// As by Ctrl-C, and at once where it takes longer than this: the client of a server, which must call its
+    /// work off. (Bazel's server waits for ever for the reader of an action graph that was killed.)
+    Ask(Duration),
 }
 
 impl Interrupt {
@@ -76,15 +88,21 @@ impl Interrupt {
     }
 
     /// Starts `command` as the leader of a group that [`Interrupt::trigger`] ends.
-    pub fn spawn(&self, command: &mut Command) -> io::Result<Guarded> {
+    pub fn spawn(&self, command: &mut Command, ending: Ending) -> io::Result<Guarded> {
         let start = || {
             let child = command.process_group(0).spawn()?;
-            let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-            Ok((child, group))
+            let id = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+            let group = Group {
+                id,
+                ending,
+                asked: AtomicBool::new(false),
+                gone: AtomicBool::new(false),
+            };
+            Ok((child, Arc::new(group)))
         };
         let ((child, group), registered) = self.start(start, |(_, group)| {
-            let group = *group;
-            Box::new(move || kill(group))
+            let group = Arc::clone(group);
+            Box::new(move || group.end())
         })?;
         Ok(Guarded {
             child,
@@ -94,14 +112,14 @@ impl Interrupt {
     }
 
     /// Runs `command` to its end, as [`Interrupt::spawn`] does, and returns what it wrote.
-    pub fn output(&self, command: &mut Command) -> io::Result<Output> {
+    pub fn output(&self, command: &mut Command, ending: Ending) -> io::Result<Output> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut running = self.spawn(command)?;
+        let mut running = self.spawn(command, ending)?;
         let pipes = (running.child.stdout.take(), running.child.stderr.take());
         let mut errors = Vec::new();
         let mut stdout = Vec::new();
         // Both at once: a pipe that nobody reads stops its writer when it is full.
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let reader = scope.spawn(|| pipes.1.map(|mut pipe| pipe.read_to_end(&mut errors)));
             let read = pipes.0.map(|mut pipe| pipe.read_to_end(&mut stdout));
             read.transpose()?;
@@ -125,9 +143,40 @@ impl Interrupt {
     }
 }
 
-fn kill(group: Pid) {
-    // A group that is gone already is what we want.
-    let _ = killpg(group, Signal::SIGKILL);
+/// The processes of a child.
+#[derive(Debug)]
+struct Group {
+    id: Pid,
+    ending: Ending,
+    /// Whether it was asked to end.
+    asked: AtomicBool,
+    /// Whether its leader was reaped, so that its number may be another's.
+    gone: AtomicBool,
+}
+
+impl Group {
+    fn end(self: &Arc<Self>) {
+        let Ending::Ask(patience) = self.ending else {
+            return self.kill();
+        };
+        // A second time would mean more to some: the third SIGINT kills Bazel's server.
+        if self.asked.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let _ = killpg(self.id, Signal::SIGINT);
+        let own = Arc::clone(self);
+        thread::spawn(move || {
+            thread::sleep(patience);
+            if !own.gone.load(Ordering::SeqCst) {
+                own.kill();
+            }
+        });
+    }
+
+    fn kill(&self) {
+        // A group that is gone already is what we want.
+        let _ = killpg(self.id, Signal::SIGKILL);
+    }
 }
 
 /// Known to the switch until it is dropped.
@@ -148,19 +197,20 @@ impl Drop for Registered {
 pub struct Guarded {
     /// The child itself, for its streams.
     pub child: Child,
-    group: Pid,
+    group: Arc<Group>,
     _registered: Registered,
 }
 
 impl Guarded {
     /// Kills the whole group.
     pub fn kill(&self) {
-        kill(self.group);
+        self.group.kill();
     }
 
     /// Waits for the child's own end, then ends what it left behind.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait();
+        self.group.gone.store(true, Ordering::SeqCst);
         self.kill();
         status
     }
@@ -168,8 +218,10 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        self.kill();
-        let _ = self.child.wait();
+        if !self.group.gone.load(Ordering::SeqCst) {
+            self.group.end();
+            let _ = self.wait();
+        }
     }
 }
 
@@ -184,15 +236,41 @@ mod tests {
         command
             .args(["-c", "sleep 1000 & wait"])
             .stdout(Stdio::piped());
-        let mut running = interrupt.spawn(&mut command).unwrap();
+        let mut running = interrupt.spawn(&mut command, Ending::Kill).unwrap();
         interrupt.trigger();
         assert!(!running.wait().unwrap().success());
         // Both held the pipe; its end comes when both are gone.
         let mut pipe = running.child.stdout.take().unwrap();
         assert_eq!(pipe.read_to_end(&mut Vec::new()).unwrap(), 0);
         assert_eq!(
-            interrupt.spawn(&mut command).unwrap_err().kind(),
+            interrupt
+                .spawn(&mut command, Ending::Kill)
+                .unwrap_err()
+                .kind(),
             io::ErrorKind::Interrupted
         );
+    }
+    #[test]
+    fn who_is_asked_may_call_its_work_off_but_not_stay() {
+        for (script, code) in [
+            (
+                "trap 'exit 3' INT; echo; while :; do sleep 0.01; done",
+                Some(3),
+            ),
+            ("trap '' INT; echo; while :; do sleep 0.01; done", None),
+        ] {
+            let interrupt = Interrupt::default();
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdout(Stdio::piped());
+            let patience = if code.is_some() { 1_000_000 } else { 20 };
+            let ending = Ending::Ask(Duration::from_millis(patience));
+            let mut running = interrupt.spawn(&mut command, ending).unwrap();
+            // The trap is set.
+            let mut line = [0];
+            let mut pipe = running.child.stdout.take().unwrap();
+            pipe.read_exact(&mut line).unwrap();
+            interrupt.trigger();
+            assert_eq!(running.wait().unwrap().code(), code);
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::{Answer, ProbeError, Tried};
 use crate::artifact;
 use crate::artifact::metadata::Svh;
 use crate::bytes::Escaped;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Ending, Interrupt};
 use crate::rustc::args::{Args, INPUT};
 use crate::rustc::toolchain::Toolchain;
 
@@ -228,7 +228,7 @@ impl<'a> Tiny<'a> {
             .envs(&added.env)
             .current_dir(sources)
             .stdin(Stdio::null());
-        let output = self.interrupt.output(&mut command)?;
+        let output = self.interrupt.output(&mut command, Ending::Kill)?;
         if self.interrupt.is_set() {
             return Err(ProbeError::Interrupted);
         }

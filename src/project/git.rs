@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Ending, Interrupt};
 use crate::os_text::normalized;
 
 /// Why git cannot tell.
@@ -237,7 +237,7 @@ impl Git<'_> {
         }
         // `git diff` refreshes the index as it goes, and somebody may be at work there.
         command.env("GIT_OPTIONAL_LOCKS", "0").stdin(Stdio::null());
-        let output = self.interrupt.output(&mut command);
+        let output = self.interrupt.output(&mut command, Ending::Kill);
         let output = output.map_err(GitError::Start)?;
         if output.status.success() {
             return Ok(Ok(output.stdout));

@@ -17,12 +17,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use layout::Layout;
 
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Ending, Interrupt};
 use crate::os_text::normalized;
 use crate::rustc::args::Args;
+
+/// How the client of a build server is ended: Bazel and Buck2 call a build off in less.
+const CALLED_OFF: Ending = Ending::Ask(Duration::from_secs(10));
 
 /// One rustc command of the build, as it was run.
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 use super::confine::Confine;
 use super::sight::{self, Refusals, Sighting, Watch, What};
 use super::stage::Staged;
-use crate::interrupt::{Guarded, Interrupt};
+use crate::interrupt::{Ending, Guarded, Interrupt};
 use crate::plan::variation::Change;
 use crate::sandbox::Sandbox;
 use crate::trace;
@@ -186,7 +186,7 @@ impl Launch<'_> {
         let spawned = std::thread::scope(|scope| {
             let starter = scope.spawn(|| {
                 enter_world(self.changes, self.slot)?;
-                interrupt.spawn(&mut command)
+                interrupt.spawn(&mut command, Ending::Kill)
             });
             starter
                 .join()

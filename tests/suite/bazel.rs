@@ -36,6 +36,14 @@ sleep 1
 kill -9 "$(cat "$HOME"/.cache/bazel/*/*/server/server.pid.txt)"
 wait
 
+# Interrupted in all that Bazel does; what comes then would wait for a server that it left hanging.
+for pause in 0.1 0.4 0.7 1 2; do
+    "$SVHCHECK" //... >/dev/null 2>"$out/interrupted.err" </dev/null &
+    sleep $pause
+    kill -INT $! && wait $! && status=0 || status=$?
+    echo "$status" >>"$out/interrupted"
+done
+
 step e0460 bazel build --config=pipelined //app:app
 json free //... "$pipelined" --engine=free
 json pipelined //... "$pipelined"
@@ -158,6 +166,9 @@ pub(crate) const PLANTED: [&str; 3] = ["//libs:folder", "//libs:release", "//lib
 fn the_planted_targets_are_named_and_no_other() {
     let Some(root) = system("bazel") else { return };
     let done = run(&root, STEPS);
+
+    let interrupted = fs::read_to_string(done.folder.path().join("interrupted")).unwrap();
+    assert_eq!(interrupted, "130\n".repeat(5));
 
     // What a pipelined build says by itself: the fault of a program that has none.
     let failed = done.said("e0460");

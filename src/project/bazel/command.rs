@@ -8,6 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use super::aquery::Graph;
 use super::{BazelError, Request};
 use crate::interrupt::Interrupt;
+use crate::project::CALLED_OFF;
 
 /// Bazel, for one workspace.
 pub(super) struct Bazel<'a> {
@@ -85,7 +86,7 @@ impl<'a> Bazel<'a> {
     /// Runs a command that answers nothing.
     #[cfg(feature = "remote")]
     pub(super) fn run(&self, command: &'static str) -> Result<(), BazelError> {
-        let output = self.interrupt.output(&mut self.call(command));
+        let output = self.interrupt.output(&mut self.call(command), CALLED_OFF);
         let output = output.map_err(|error| self.start_error(error))?;
         if output.status.success() {
             return Ok(());
@@ -113,7 +114,7 @@ impl<'a> Bazel<'a> {
         call.arg("--version")
             .current_dir(&self.request.folder)
             .stdin(Stdio::null());
-        let output = self.interrupt.output(&mut call);
+        let output = self.interrupt.output(&mut call, CALLED_OFF);
         let output = output.map_err(|error| self.start_error(error))?;
         Ok(major(&String::from_utf8_lossy(&output.stdout)).unwrap_or(u32::MAX))
     }
@@ -122,7 +123,7 @@ impl<'a> Bazel<'a> {
         let names = ["execution_root", "output_base", "workspace"];
         let mut call = self.call("info");
         call.args(names);
-        let output = self.interrupt.output(&mut call);
+        let output = self.interrupt.output(&mut call, CALLED_OFF);
         let output = output.map_err(|error| self.start_error(error))?;
         if !output.status.success() {
             return Err(self.failed("info", output.status, &output.stderr));
@@ -155,7 +156,7 @@ impl<'a> Bazel<'a> {
         call.stdout(Stdio::null());
         let mut running = self
             .interrupt
-            .spawn(&mut call)
+            .spawn(&mut call, CALLED_OFF)
             .map_err(|error| self.start_error(error))?;
         let status = running.wait()?;
         if self.interrupt.is_set() {
@@ -178,7 +179,7 @@ impl<'a> Bazel<'a> {
             .stderr(Stdio::piped());
         let mut running = self
             .interrupt
-            .spawn(&mut call)
+            .spawn(&mut call, CALLED_OFF)
             .map_err(|error| self.start_error(error))?;
         let (Some(stdout), Some(mut stderr)) =
             (running.child.stdout.take(), running.child.stderr.take())
@@ -188,8 +189,10 @@ impl<'a> Bazel<'a> {
         let mut said = Vec::new();
         let graph = std::thread::scope(|scope| {
             let reader = scope.spawn(|| io::Read::read_to_end(&mut stderr, &mut said));
-            let graph = Graph::read(BufReader::with_capacity(1 << 16, stdout));
-            // A reader that gave up has closed the pipe, which ends Bazel's output.
+            let mut stdout = BufReader::with_capacity(1 << 16, stdout);
+            let graph = Graph::read(&mut stdout);
+            // Bazel's server would wait for ever for a reader that gave up.
+            let _ = io::copy(&mut stdout, &mut io::sink());
             let _ = reader.join();
             graph
         });

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::{Buck2Error, Request};
 use crate::interrupt::Interrupt;
+use crate::project::CALLED_OFF;
 
 /// Builds the patterns and returns the log of what that ran.
 pub(super) fn build(request: &Request, interrupt: &Interrupt) -> Result<Vec<u8>, Buck2Error> {
@@ -22,7 +23,7 @@ pub(super) fn build(request: &Request, interrupt: &Interrupt) -> Result<Vec<u8>,
         building.stderr(Stdio::null());
     }
     let mut running = interrupt
-        .spawn(&mut building)
+        .spawn(&mut building, CALLED_OFF)
         .map_err(|error| failed(error, interrupt))?;
     let status = running.wait()?;
     if interrupt.is_set() {
@@ -33,7 +34,7 @@ pub(super) fn build(request: &Request, interrupt: &Interrupt) -> Result<Vec<u8>,
     }
     let mut asking = call(&["log", "what-ran", "--format", "json"]);
     let output = interrupt
-        .output(&mut asking)
+        .output(&mut asking, CALLED_OFF)
         .map_err(|error| failed(error, interrupt))?;
     if !output.status.success() {
         return Err(Buck2Error::Failed {

@@ -10,7 +10,7 @@ use cargo_metadata::{Message, MetadataCommand};
 use fs_err as fs;
 
 use super::{CargoError, Request};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Ending, Interrupt};
 
 /// `cargo`, in the scrubbed environment. The one on PATH: `CARGO` may name an outer cargo that
 /// runs us, for another workspace and toolchain. Without the user's wrappers, which `cargo
@@ -133,7 +133,9 @@ pub(super) fn metadata(
         .args(metadata_args(&request.cargo_args))
         .stdin(Stdio::null());
     // It may wait long, for the network or for another cargo's lock.
-    let output = interrupt.output(&mut command).map_err(CargoError::Start)?;
+    let output = interrupt
+        .output(&mut command, Ending::Kill)
+        .map_err(CargoError::Start)?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let message = stderr.trim().trim_start_matches("error: ");
@@ -201,7 +203,9 @@ pub(super) fn run(
     bootstrap: bool,
 ) -> Result<Vec<Message>, CargoError> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut running = interrupt.spawn(command).map_err(CargoError::Start)?;
+    let mut running = interrupt
+        .spawn(command, Ending::Kill)
+        .map_err(CargoError::Start)?;
     let mut messages = Vec::new();
     if let Some(stdout) = running.child.stdout.take() {
         for message in Message::parse_stream(BufReader::new(stdout)) {
