@@ -47,6 +47,8 @@ done
 step e0460 bazel build --config=pipelined //app:app
 json free //... "$pipelined" --engine=free
 json pipelined //... "$pipelined"
+step parity "$SVHCHECK" parity //... "$pipelined" --verbose
+step noparity "$SVHCHECK" parity //...
 svhcheck off //... --engine=free
 json plain //... --no-deps
 cd app
@@ -193,6 +195,14 @@ fn the_planted_targets_are_named_and_no_other() {
             .contains("pipelined_compilation"),
         "{off:?}"
     );
+
+    // Without a build: the rules give both actions of each crate one command line.
+    let parity = done.said("parity");
+    assert_eq!(parity.status, Some(0), "{parity:?}");
+    assert!(parity.out.contains("//libs:squares"), "{parity:?}");
+    let line = done.said("noparity");
+    let line = line.failed("nothing to compare");
+    assert!(line.contains("pipelined_compilation=True"), "{line}");
 
     // By replay, in the pipelined build that fails and in the plain one that does not.
     for name in ["pipelined", "plain"] {
