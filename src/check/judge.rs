@@ -525,8 +525,8 @@ fn is_plumbing(edit: &Edit) -> bool {
     };
     let args = Args::new(words);
     args.options().iter().all(|option| {
-        let codegen = option.name == "--unstable" && option.text() == Some("no-codegen");
-        codegen || ["--extern", "--library-path", "--out-dir"].contains(&option.name)
+        let place = ["--extern", "--library-path", "--out-dir"].contains(&option.name);
+        place || option.leaves_codegen_out()
     })
 }
 

@@ -77,6 +77,11 @@ impl Opt<'_> {
     pub fn text(&self) -> Option<&str> {
         self.value?.to_str()
     }
+
+    /// Whether it is `-Zno-codegen`, in either spelling.
+    pub fn leaves_codegen_out(&self) -> bool {
+        self.name == "--unstable" && matches!(self.text(), Some("no-codegen" | "no_codegen"))
+    }
 }
 
 /// The name under which [`Args::options`] lists rustc's input file.
@@ -194,10 +199,9 @@ impl Args {
         self.options().iter().any(|option| option.name == name)
     }
 
-    /// Whether `-Zno-codegen` is given, in either spelling: what comes of it is hollow.
+    /// Whether `-Zno-codegen` is given: what comes of it is hollow.
     pub fn leaves_codegen_out(&self) -> bool {
-        let mut values = self.values("--unstable").into_iter();
-        values.any(|own| own == "no-codegen" || own == "no_codegen")
+        self.options().iter().any(Opt::leaves_codegen_out)
     }
 
     /// All values of the option `name`, in order.
