@@ -348,19 +348,19 @@ pub(super) fn second_look(
         Ok(super::sides::answer(&sides.one(&still, confined)?))
     };
     let (inside, outside) = (answer(true)?, answer(false)?);
-    let told = !inside.is_ended() && !outside.is_ended();
-    if told && inside.same(&outside) {
+    let both = !inside.is_ended() && !outside.is_ended();
+    if both && inside.same(&outside) {
         forget();
         return Ok(run);
     }
-    if told && outside.same(&answer(false)?) && inside.same(&answer(true)?) {
+    if both && outside.same(&answer(false)?) && inside.same(&answer(true)?) {
         let sentence = "in the sandbox, without it, all else held still, the output is another";
         leave(sentence.to_owned());
     } else {
         // It moves by itself or does not end, so nobody can tell; chance is judged where nothing is refused.
         sides.leave_sandbox(BTreeSet::new(), String::new());
     }
-    sides.one(trial, false)
+    Ok(told(sides.one(trial, false)?))
 }
 
 /// Adds to a failure what the sandbox refused even to a run that saw everything.
@@ -382,8 +382,9 @@ pub(super) fn refused_write(seen: &[Sighting]) -> Option<&Path> {
 
 /// Goes behind the reason of a failure.
 pub(super) fn told_refused(who: &str, path: &Path) -> String {
-    let path = path.display();
-    format!("; {who} was refused to write `{path}`, which `--sandbox none` allows")
+    // Where it lies is this machine's own, and said by the escape.
+    let name = path.file_name().unwrap_or(path.as_os_str()).display();
+    format!("; {who} was refused to write `{name}`, which `--sandbox none` allows")
 }
 
 /// What is known of a crate's escapes.
