@@ -363,9 +363,11 @@ pub(super) fn second_look(
     Ok(told(sides.one(trial, false)?))
 }
 
-/// Adds to a failure what the sandbox refused even to a run that saw everything.
+/// Adds to a failure what the sandbox refused even to a run that saw everything. One that was ended did
+/// not fail of that.
 pub(super) fn told(mut run: Run) -> Run {
-    let more = refused_write(&run.sightings).map(|path| told_refused("a macro", path));
+    let refused = refused_write(&run.sightings).filter(|_| !run.was_ended);
+    let more = refused.map(|path| told_refused("a macro", path));
     if let (Outcome::Failed(why), Some(more)) = (&mut run.outcome, more) {
         why.push_str(&more);
     }

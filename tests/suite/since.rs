@@ -341,12 +341,14 @@ fn what_cannot_be_told_is_said_in_one_line() {
     let without = workspace.path("bin");
     fs::create_dir(&without).unwrap();
     let mut command = workspace.command(&["//...", QUICK, "--since=HEAD"]);
-    let cargo = Command::new("sh")
-        .args(["-c", "command -v cargo"])
-        .output()
-        .unwrap();
-    let cargo = String::from_utf8(cargo.stdout).unwrap();
-    std::os::unix::fs::symlink(cargo.trim(), without.join("cargo")).unwrap();
+    for tool in ["cargo", "rustc"] {
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {tool}")])
+            .output()
+            .unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        std::os::unix::fs::symlink(found.trim(), without.join(tool)).unwrap();
+    }
     let said: Said = command.env("PATH", &without).output().unwrap().into();
     said.failed("cannot run `git`, which `--since` asks what changed");
 }
