@@ -26,6 +26,16 @@ SvhInfo = provider(
     },
 )
 
+def _dependencies(ctx):
+    """The targets that a rule names in any of its attributes."""
+    found = []
+    for name in dir(ctx.rule.attr):
+        value = getattr(ctx.rule.attr, name)
+        for own in value if type(value) == "list" else [value]:
+            if type(own) == "Target":
+                found.append(own)
+    return found
+
 def _check(target, ctx, number, action, made):
     """Declares the two actions for one compile."""
     name = "{}.{}.svh".format(target.label.name, number)
@@ -49,6 +59,17 @@ def _check(target, ctx, number, action, made):
     own.add("--strategies", STRATEGIES)
     own.add("--vary", VARY)
     own.add_all(made, before_each = "--made")
+
+    # What dependents were compiled against, where an action of its own makes it.
+    for other in target.actions:
+        if other.mnemonic == "RustcMetadata":
+            own.add_all(other.outputs, before_each = "--metadata")
+
+    # Whose the proc macros are.
+    for dep in _dependencies(ctx):
+        for file in dep[DefaultInfo].files.to_list():
+            if file.extension in _LIBRARIES:
+                own.add_all(["--dep", file.path, str(dep.label)])
     end = ctx.actions.args()
     end.add("--")
 
@@ -92,12 +113,7 @@ def _svhcheck_impl(target, ctx):
             reports.append(report)
             verdicts.append(verdict)
 
-    below = []
-    for name in dir(ctx.rule.attr):
-        value = getattr(ctx.rule.attr, name)
-        for own in value if type(value) == "list" else [value]:
-            if type(own) == "Target" and SvhInfo in own:
-                below.append(own[SvhInfo])
+    below = [own[SvhInfo] for own in _dependencies(ctx) if SvhInfo in own]
     info = SvhInfo(
         reports = depset(reports, transitive = [own.reports for own in below]),
         verdicts = depset(verdicts, transitive = [own.verdicts for own in below]),

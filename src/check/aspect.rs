@@ -39,7 +39,7 @@ pub fn check_action(
         None => super::check_build(build, None, settings, interrupt, &Silent)?,
     };
     Ok(ActionReport {
-        made: own.made.clone(),
+        made: [own.made.clone(), own.metadata.clone()].concat(),
         given,
         report,
     })

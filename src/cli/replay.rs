@@ -37,6 +37,14 @@ pub(super) struct ActionArgs {
     #[arg(long)]
     made: Vec<PathBuf>,
 
+    /// What dependents were compiled against, if that is something else
+    #[arg(long)]
+    metadata: Vec<PathBuf>,
+
+    /// A library, and the label of the dependency that it is of
+    #[arg(long, num_args = 2, value_names = ["PATH", "LABEL"])]
+    dep: Vec<String>,
+
     /// A file that lists the inputs
     #[arg(long)]
     inputs: PathBuf,
@@ -89,6 +97,12 @@ pub(super) fn action(args: ActionArgs) -> anyhow::Result<Exit> {
     let own = Cloned {
         label: args.label,
         made: args.made,
+        metadata: args.metadata,
+        labels: args
+            .dep
+            .chunks(2)
+            .filter_map(|own| Some((own.first()?.into(), own.get(1)?.clone())))
+            .collect(),
         inputs: args.inputs,
         command: args.command,
     };

@@ -11,7 +11,7 @@ use super::Report;
 /// What such an action writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ActionReport {
-    /// What the build made of the crate, relative to the execution root.
+    /// What the build made of the crate, its metadata included, relative to the execution root.
     pub made: Vec<PathBuf>,
     /// What the crate was given, likewise.
     pub given: Vec<PathBuf>,
@@ -20,29 +20,20 @@ pub struct ActionReport {
 }
 
 /// Puts reports together; also says which crates each one was given. Infection is not spread.
-///
-/// An action knows proc macros by their files only: here their labels are put in.
 pub fn merge(mut all: Vec<ActionReport>) -> Option<(Report, BTreeMap<String, BTreeSet<String>>)> {
     let id = |own: &ActionReport| own.report.crates.first().map(|own| own.id.clone());
     all.sort_by(|a, b| (id(a), &a.made).cmp(&(id(b), &b.made)));
     number_equal_ids(&mut all);
-    // Metadata for dependents lies beside the library and has its name.
-    let stem = |path: &PathBuf| path.with_extension("");
-    let mut makers: BTreeMap<PathBuf, String> = BTreeMap::new();
+    let mut makers: BTreeMap<&PathBuf, String> = BTreeMap::new();
     for own in &all {
         let id = id(own).unwrap_or_default();
-        makers.extend(own.made.iter().map(|path| (stem(path), id.clone())));
+        makers.extend(own.made.iter().map(|path| (path, id.clone())));
     }
     let mut direct = BTreeMap::new();
-    for own in &mut all {
+    for own in &all {
         let own_id = id(own).unwrap_or_default();
-        let mut loads = BTreeSet::new();
-        for path in &own.given {
-            if let Some(maker) = makers.get(&stem(path)).filter(|maker| **maker != own_id) {
-                rename(&mut own.report, &path.display().to_string(), plain(maker));
-                loads.insert(maker.clone());
-            }
-        }
+        let makers = own.given.iter().filter_map(|path| makers.get(path));
+        let loads: BTreeSet<String> = makers.filter(|own| **own != own_id).cloned().collect();
         direct.insert(own_id, loads);
     }
     let mut all = all.into_iter();
@@ -57,25 +48,6 @@ pub fn merge(mut all: Vec<ActionReport>) -> Option<(Report, BTreeMap<String, BTr
         whole.not_checked.extend(own.report.not_checked);
     }
     Some((whole, direct))
-}
-
-/// A label without what stands behind it.
-fn plain(id: &str) -> &str {
-    id.split([' ', '#']).next().unwrap_or(id)
-}
-
-fn rename(report: &mut Report, from: &str, to: &str) {
-    for finding in &mut report.findings {
-        let texts = [&mut finding.message, &mut finding.help].into_iter();
-        for text in texts.chain(&mut finding.evidence) {
-            *text = text.replace(from, to);
-        }
-        if let Some(culprit) = &mut finding.culprit
-            && let Some(package) = &mut culprit.package
-        {
-            *package = package.replace(from, to);
-        }
-    }
 }
 
 /// A target may be built in several configurations.

@@ -136,4 +136,7 @@ fn aspect_and_cluster_name_the_planted_targets_and_no_other() {
     // Bazel shows what an action printed where it was printed.
     let text = "//libs:squares: its SVH depends on randomness";
     assert!(failed.out.contains(text), "{failed:?}");
+    // The action knows the macro's label by itself.
+    let culprit = "proc macro //macros:hash, hash::constants";
+    assert!(failed.out.contains(culprit), "{failed:?}");
 }

@@ -21,6 +21,10 @@ pub struct Cloned {
     pub label: String,
     /// What holds the crate's metadata, made by the build; relative to the current folder.
     pub made: Vec<PathBuf>,
+    /// What dependents were compiled against, where another action made it; likewise.
+    pub metadata: Vec<PathBuf>,
+    /// Labels of dependencies by the libraries that they are.
+    pub labels: BTreeMap<PathBuf, String>,
     /// A file with a line for each input.
     pub inputs: PathBuf,
     /// The command, `process_wrapper` first.
@@ -55,7 +59,7 @@ impl Cloned {
             .filter_map(|arg| arg.to_str()?.strip_prefix('@'));
         inputs.extend(files.map(PathBuf::from));
         fs::create_dir_all(&folder)?;
-        let mut actions = Self::macros(&command, &root);
+        let mut actions = self.macros(&command, &root);
         actions.push(self.action(command, &root, folder, inputs));
         let mut build = Build::empty(root, place, area.lock);
         build.actions = actions;
@@ -116,9 +120,9 @@ impl Cloned {
         }
     }
 
-    /// The proc macros that the crate was given. Of these only the files are known here; whoever
-    /// reads the reports of all crates knows whose they are.
-    fn macros(command: &Wrapped, root: &Path) -> Vec<Action> {
+    /// The proc macros that the crate was given. One that no attribute of the rule leads to goes by its
+    /// file.
+    fn macros(&self, command: &Wrapped, root: &Path) -> Vec<Action> {
         let externs = command.args.externs().into_iter();
         let is_macro = |path: &PathBuf| {
             let extension = path.extension();
@@ -126,19 +130,20 @@ impl Cloned {
         };
         let paths = externs.map(|(_, path)| path).filter(is_macro);
         let action = |path: PathBuf| {
-            let shown = path.display().to_string();
+            let label = self.labels.get(&path).cloned().map(plain_label);
+            let label = label.unwrap_or_else(|| path.display().to_string());
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             let extra = stem.rfind('-').map_or("", |at| &stem[at..]);
             let mut args = crate::rustc::args::Args::new(Vec::new());
             args.push("--codegen", format!("extra-filename={extra}"));
             Action {
-                id: shown.clone(),
+                id: crate_id(&label, true),
                 package: Package {
-                    name: shown.clone(),
+                    name: label.clone(),
                     version: String::new(),
                     root: root.to_path_buf(),
                     member: false,
-                    label: Some(shown),
+                    label: Some(label),
                 },
                 target: stem.clone().into_owned(),
                 kind: TargetKind::ProcMacro,
